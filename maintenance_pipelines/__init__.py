@@ -1,0 +1,1 @@
+"""Maintenance on live application databases: planned, applied, proved and undone."""

@@ -1,0 +1,1 @@
+"""Plan, apply, verify, undo. Knows no system and no Dagster."""

@@ -1,0 +1,179 @@
+"""Batches: a plan written in small transactions, each of them all or nothing.
+
+A batch is one transaction: the app's rows, their outcomes and the mark that they are done. One
+that the data makes fail is parted in halves, each a transaction of its own, down to the one row
+at fault. No savepoints: rolled back, they would inflate the database's own counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import sqlalchemy as sa
+import tenacity
+
+from maintenance_pipelines.engine import granules, ledger, runs
+from maintenance_pipelines.engine.changes import Change
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.faults import GIVE_WAY, Fault, describe, judge, sqlstate
+from maintenance_pipelines.engine.plans import Span
+from maintenance_pipelines.engine.proof import Reading, demand_exactly
+from maintenance_pipelines.engine.runs import Run
+
+Progress = Callable[[int, int], None]
+"""Told after every batch how many rows are done, of how many."""
+
+Result = TypeVar("Result")
+
+
+class Stopped(Exception):
+    """A person has asked for the run to pause or to be cancelled; the text says which."""
+
+
+class Rehearsed(Exception):
+    """Ends the transaction of a rehearsed batch: nothing of it stays."""
+
+
+@dataclass
+class Batches:
+    """One process's work on the batches of one run.
+
+    `rehearse` rolls every batch back again. Afterwards `failures` has the error of each row that
+    the database refused, by position, and `waiting` counts rows left for later because a lock
+    could not be had in time.
+    """
+
+    database: Database
+    change: Change
+    run: Run
+    owner: str
+    triggers_allowed: bool
+    progress: Progress
+    rehearse: bool = False
+    done: int = 0
+    waiting: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+    patience: int = 0
+
+    def settle_all(self) -> None:
+        """Brings every row that has none to its outcome; raises `Stopped` where asked to stop."""
+        self.patience = self.database.limits.lock_patience
+        after = 0
+        while (span := self._next(after)) is not None:
+            self._settle(span)
+            after = span.last
+            self.progress(self.done, self.run.planned)
+
+    def _next(self, after: int) -> Span | None:
+        limits = self.database.limits
+        count = max(1, limits.batch_rows // limits.granule_rows)
+
+        def beat_and_look(connection: sa.Connection) -> tuple[str | None, Span | None]:
+            request = runs.beat(connection, self.run.id, self.owner)
+            return request, granules.pending(connection, self.run.id, after, count)
+
+        request, span = self._transact(beat_and_look)
+        if request:
+            raise Stopped(request)
+        return span
+
+    def _settle(self, span: Span) -> None:
+        try:
+            self._transact(lambda connection: self._write(connection, span))
+        except Rehearsed:
+            self.done += span.rows
+        except Exception as error:
+            self._after_failure(span, error)
+        else:
+            self.done += span.rows
+
+    def _after_failure(self, span: Span, error: Exception) -> None:
+        """Goes on after a batch was rolled back: blames a row, looks closer, or lets it wait."""
+        fault = judge(error)
+        locked = sqlstate(error) in GIVE_WAY
+        if fault is Fault.SYSTEMIC or (fault is Fault.TRANSIENT and not locked):
+            raise error
+        if locked and (span.rows == 1 or self.patience <= 0):
+            self.waiting += span.rows
+        elif span.rows == 1:
+            self._transact(lambda connection: self._record_failure(connection, span, error))
+            self.failures[span.first] = describe(error)
+            self.done += 1
+        else:
+            for half in self._transact(lambda connection: self._halves(connection, span)):
+                self._settle(half)
+
+    def _write(self, connection: sa.Connection, span: Span) -> None:
+        """The transaction that changes the app's table."""
+        runs.fence(connection, self.run.id, self.owner)
+        if not granules.claim(connection, self.run.id, span):
+            return  # An earlier attempt was committed although its connection broke.
+        before = Reading.take(connection)
+        written, expected = self.change.write(connection, span)
+        table = f"{self.database.schema}.{self.change.target.name}"
+        counted = demand_exactly(connection, before, table, expected, self.triggers_allowed)
+        if self.rehearse:
+            # Deferred constraints would speak up only at the commit that never comes.
+            connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+            raise Rehearsed
+        connection.execute(
+            ledger.batch.insert().values(
+                run_id=self.run.id,
+                first=span.first,
+                rows=span.rows,
+                applied=written,
+                inserted=counted[0],
+                updated=counted[1],
+                deleted=counted[2],
+            )
+        )
+        granules.done(connection, self.run.id, span)
+
+    def _halves(self, connection: sa.Connection, span: Span) -> tuple[Span, Span]:
+        runs.beat(connection, self.run.id, self.owner)
+        return granules.halves(connection, self.run.id, span)
+
+    def _record_failure(self, connection: sa.Connection, span: Span, error: Exception) -> None:
+        runs.fence(connection, self.run.id, self.owner)
+        if self.rehearse or not granules.claim(connection, self.run.id, span):
+            return
+        connection.execute(
+            ledger.exception.insert().values(
+                run_id=self.run.id,
+                position=span.first,
+                outcome="failed",
+                sqlstate=sqlstate(error),
+                error=describe(error),
+            )
+        )
+        granules.done(connection, self.run.id, span)
+
+    def _transact(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """One transaction, tried again while locks or the connection cannot be had."""
+        for attempt in attempts(self.database, self._patient):
+            with attempt, self.database.transaction() as connection:
+                return work(connection)
+        raise AssertionError("the last attempt raises")
+
+    def _patient(self, error: BaseException) -> bool:
+        # Each wait for a lock is short; only so many of them are borne in one run.
+        if sqlstate(error) in GIVE_WAY:
+            self.patience -= 1
+            return self.patience > 0
+        return True
+
+
+def attempts(
+    database: Database, patient: Callable[[BaseException], bool] = lambda error: True
+) -> tenacity.Retrying:
+    """Tries again, ever more slowly, what a lock or a lost connection has prevented."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: judge(error) is Fault.TRANSIENT and patient(error)
+        ),
+        stop=tenacity.stop_after_attempt(database.limits.attempts),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+        reraise=True,
+    )

@@ -1,0 +1,85 @@
+"""Guards: what has to be true of a plan before its first batch may be written."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from maintenance_pipelines.engine import ledger, plans, runs
+from maintenance_pipelines.engine.changes import Change
+from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.runs import Run
+
+RESUMABLE = frozenset({"planned", "paused", "interrupted", "partial"})
+
+
+def demand_appliable(
+    connection: sa.Connection,
+    change: Change,
+    run: Run,
+    schema_digest: str,
+    digest: str | None,
+    plan_age: timedelta,
+) -> None:
+    """Refuses a plan that is stale, out of scope, not approved, or not the one that was shown.
+
+    `digest`, where given, is that of the plan the person has seen, or its beginning. The plan's
+    own digest is computed again from its rows.
+    """
+    if run.state not in RESUMABLE:
+        raise Guarded(f"Run {run.id} is {run.state}; there is nothing to apply.")
+    if run.pruned_at is not None:
+        raise Guarded(f"Run {run.id} has been pruned; plan {run.label} again.")
+    if not run.within_scope:
+        raise Guarded(
+            f"Run {run.id} plans {run.planned} rows, expected were "
+            f"{spell_bounds(run.expected_min, run.expected_max)}; look at its report first."
+        )
+    if run.state == "planned":
+        _demand_fresh(connection, run, plan_age)
+    if run.schema_digest != schema_digest:
+        raise Guarded(
+            f"Run {run.id} is stale: the tables it relies on have changed since it was planned; "
+            f"`maintenance cancel {run.id}` and plan again."
+        )
+    if digest is not None and not _names(run, digest):
+        raise Guarded(f"Run {run.id} has another digest than the one given; look at it again.")
+    if run.approval_due:
+        raise Guarded(
+            f"Run {run.id} plans {run.planned} rows, more than {run.approval_above}; a second "
+            f"person has to `maintenance approve {run.id}`."
+        )
+    found = plans.digest(
+        connection, change.plan, run.planned, change.job, change.scope, change.kind
+    )
+    if found != run.digest:
+        raise Guarded(
+            f"The plan of run {run.id} is not the one that was made: its digest differs. "
+            f"`maintenance cancel {run.id}` and plan again."
+        )
+
+
+def spell_bounds(low: int | None, high: int | None) -> str:
+    """Bounds as a person writes them, `MIN..MAX`."""
+    return f"{'' if low is None else low}..{'' if high is None else high}"
+
+
+def _demand_fresh(connection: sa.Connection, run: Run, plan_age: timedelta) -> None:
+    if run.reverts is None:
+        newer = next(iter(runs.of_partition(connection, run.job, run.partition)), run)
+        if newer.id != run.id:
+            raise Guarded(f"Run {run.id} is stale: run {newer.id} was planned after it.")
+    age = connection.execute(
+        sa.select(sa.func.clock_timestamp() - ledger.run.c.created_at).where(
+            ledger.run.c.id == run.id
+        )
+    ).scalar_one()
+    if age > plan_age:
+        raise Guarded(
+            f"Run {run.id} is stale: it was planned more than {plan_age} hours ago; plan again."
+        )
+
+
+def _names(run: Run, digest: str) -> bool:
+    return len(digest) >= 8 and run.digest.startswith(digest.lower())

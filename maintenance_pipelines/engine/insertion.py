@@ -1,0 +1,235 @@
+"""Insert missing: the statements that plan it, write it and look at it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from maintenance_pipelines.engine import ledger, plans
+from maintenance_pipelines.engine.catalog import TableShape
+from maintenance_pipelines.engine.job import REASON, Insert, Job, Scope
+from maintenance_pipelines.engine.plans import Span
+from maintenance_pipelines.engine.proof import Counts
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Applied rows beside what is there now: rows gone, rows wrong, rows somebody has touched."""
+
+    gone: int
+    wrong: int
+    touched: int
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """One run's insertion of missing rows."""
+
+    job: Job
+    scope: Scope
+    run_id: str
+    columns: tuple[str, ...]
+
+    kind = "insert"
+    prefix = "new"
+
+    @property
+    def change(self) -> Insert:
+        """The job's declaration."""
+        return self.job.change
+
+    @cached_property
+    def plan(self) -> plans.Plan:
+        """The run's plan table."""
+        return plans.plan_table(self.run_id, self.prefix, self.change.into, self.columns)
+
+    @property
+    def target(self) -> sa.Table:
+        """The app's table that is written."""
+        return self.change.into
+
+    def fill(
+        self, connection: sa.Connection, defaults: Mapping[str, str | None]
+    ) -> dict[str | None, int]:
+        """Writes the plan's rows and counts candidates by reason, in one statement.
+
+        The count under None is that of the planned rows, numbered in the order of the key: a
+        table written in the order of its index is written fastest. `defaults` are the database's
+        own expressions for columns that the job leaves to it.
+        """
+        candidate = self.change.candidates(self.scope, None).cte("candidate")
+        order = [candidate.c[name] for name in self.change.key]
+        numbered = (
+            sa.select(sa.func.row_number().over(order_by=order).label("position"), candidate)
+            .where(candidate.c[REASON].is_(None))
+            .subquery("numbered")
+        )
+        values = self._values(numbered, defaults)
+        rows = sa.select(numbered.c.position, *(values[name] for name in self.columns))
+        names = ["position", *(f"new_{name}" for name in self.columns)]
+        planned = self.plan.insert().from_select(names, rows).cte("planned")
+        counts = sa.select(candidate.c[REASON], sa.func.count()).group_by(candidate.c[REASON])
+        return {row[0]: row[1] for row in connection.execute(counts.add_cte(planned))}
+
+    def write(self, connection: sa.Connection, span: Span) -> tuple[int, Counts]:
+        """Inserts the span's rows that are still due, and records the others as exceptions.
+
+        Returns how many were written, and what the database should have counted for the target.
+        The reason is evaluated again in the inserting statement itself; a key that appears
+        meanwhile is settled by the unique index.
+        """
+        plan, into = self.plan, self.change.into
+        among = (
+            sa.select(*(plan.c[f"new_{name}"].label(name) for name in self.change.key))
+            .where(span.covers(plan.c.position))
+            .subquery("among")
+        )
+        due = self.change.candidates(self.scope, among).subquery("due")
+        same_key = sa.and_(
+            *(plan.c[f"new_{name}"] == due.c[name] for name in self.change.key),
+        )
+        rows = (
+            sa.select(*(plan.c[f"new_{name}"] for name in self.columns))
+            .select_from(plan.join(due, same_key))
+            .where(span.covers(plan.c.position), due.c[REASON].is_(None))
+            .order_by(plan.c.position)
+        )
+        statement = (
+            postgresql.insert(into)
+            .from_select(list(self.columns), rows, include_defaults=False)
+            .on_conflict_do_nothing(index_elements=[into.c[name] for name in self.change.key])
+            .execution_options(preserve_rowcount=True)
+        )
+        written = connection.execute(statement).rowcount
+        if written < span.rows:
+            self._record_unwritten(connection, span)
+        return written, (written, 0, 0)
+
+    def applied(self) -> sa.Subquery:
+        """The plan's rows that the run has written."""
+        return ledger.applied_rows(self.run_id, self.plan).subquery("applied")
+
+    def compare(self, connection: sa.Connection) -> Comparison:
+        """Looks for every applied row, by its id, and at what it holds now."""
+        applied, into = self.applied(), self.change.into
+        found = into.c[self.identity].is_not(None)
+        wrong = sa.or_(*self._differences(applied, self._as_specified()), sa.false())
+        touched = sa.or_(*self._differences(applied, self.touchable()), sa.false())
+        counts = sa.select(
+            sa.func.count().filter(~found).label("gone"),
+            sa.func.count().filter(found & wrong).label("wrong"),
+            sa.func.count().filter(found & ~wrong & touched).label("touched"),
+        ).select_from(
+            applied.outerjoin(into, into.c[self.identity] == applied.c[f"new_{self.identity}"])
+        )
+        row = connection.execute(counts).one()
+        return Comparison(row.gone, row.wrong, row.touched)
+
+    def duplicates(self, connection: sa.Connection) -> int:
+        """Counts rows that have the key of an applied row, beside it."""
+        applied, into = self.applied(), self.change.into
+        same_key = sa.and_(*(into.c[name] == applied.c[f"new_{name}"] for name in self.change.key))
+        other = into.c[self.identity] != applied.c[f"new_{self.identity}"]
+        statement = sa.select(sa.func.count()).select_from(applied.join(into, same_key & other))
+        return connection.execute(statement).scalar_one()
+
+    def due_now(self, connection: sa.Connection) -> tuple[int, int]:
+        """Runs detection again: rows due that this run failed to write, and rows due otherwise.
+
+        The plan held all that was due when it was made, so what is due now and did not fail has
+        become so since: the app has added it, or taken away what stood in its place.
+        """
+        due = self.change.candidates(self.scope, None).subquery("due")
+        plan, exception = self.plan, ledger.exception
+        same_key = sa.and_(*(plan.c[f"new_{name}"] == due.c[name] for name in self.change.key))
+        failed = (exception.c.run_id == self.run_id) & (exception.c.outcome == "failed")
+        failed_here = (
+            sa.exists()
+            .where(same_key, failed, exception.c.position == plan.c.position)
+            .correlate(due)
+        )
+        statement = (
+            sa.select(
+                sa.func.count().filter(failed_here).label("failed"),
+                sa.func.count().label("all"),
+            )
+            .select_from(due)
+            .where(due.c[REASON].is_(None))
+        )
+        row = connection.execute(statement).one()
+        return row.failed, row.all - row.failed
+
+    @property
+    def identity(self) -> str:
+        """The target's primary key column."""
+        return next(iter(self.change.into.primary_key)).name
+
+    def touchable(self) -> list[str]:
+        """The columns, among those planned, that mean that somebody has acted on a row."""
+        return [name for name in self.columns if name in self.change.touched]
+
+    def _as_specified(self) -> list[str]:
+        free = {*self.change.touched, *self.change.bookkeeping}
+        return [name for name in self.columns if name not in free]
+
+    def _differences(
+        self, applied: sa.FromClause, names: list[str]
+    ) -> list[sa.ColumnElement[bool]]:
+        into = self.change.into
+        return [into.c[name].is_distinct_from(applied.c[f"new_{name}"]) for name in names]
+
+    def _values(
+        self, numbered: sa.FromClause, defaults: Mapping[str, str | None]
+    ) -> dict[str, sa.ColumnElement[Any]]:
+        into = self.change.into
+        values: dict[str, sa.ColumnElement[Any]] = {
+            self.identity: self.change.identifier(self.scope, numbered.c.position)
+        }
+        for name, expression in defaults.items():
+            values[name] = sa.literal_column(expression or "NULL")
+        for name, value in self.change.constants(self.scope).items():
+            values[name] = sa.cast(sa.literal(value, into.c[name].type), into.c[name].type)
+        values |= {
+            column.name: column for column in numbered.c if column.name not in ("position", REASON)
+        }
+        return values
+
+    def _record_unwritten(self, connection: sa.Connection, span: Span) -> None:
+        plan, into, mine = self.plan, self.change.into, self.change.into.alias("mine")
+        there = sa.exists().where(
+            *(into.c[name] == plan.c[f"new_{name}"] for name in self.change.key)
+        )
+        written = sa.exists().where(mine.c[self.identity] == plan.c[f"new_{self.identity}"])
+        unwritten = sa.select(
+            sa.literal(self.run_id),
+            plan.c.position,
+            sa.case((there, "skipped"), else_="conflict"),
+        ).where(span.covers(plan.c.position), ~written)
+        names = ["run_id", "position", "outcome"]
+        connection.execute(ledger.exception.insert().from_select(names, unwritten))
+
+
+def columns_written(change: Insert, job_scope: Scope, target: TableShape) -> list[str]:
+    """The columns that a plan of this job holds, in the target's order, as far as they exist."""
+    selected = {c.name for c in change.candidates(job_scope, None).selected_columns} - {REASON}
+    given = selected | set(change.constants(job_scope)) | set(change.touched)
+    given |= {column.name for column in change.into.primary_key}
+    return [name for name in target.columns if name in given]
+
+
+def left_to_the_database(
+    change: Insert, job_scope: Scope, columns: list[str], target: TableShape
+) -> dict[str, str | None]:
+    """Columns of the plan that the job gives no value for, with the database's own default.
+
+    They are planned so that what somebody does to them later can be told from the default.
+    """
+    selected = {c.name for c in change.candidates(job_scope, None).selected_columns}
+    given = selected | set(change.constants(job_scope))
+    given |= {column.name for column in change.into.primary_key}
+    return {name: target.columns[name].default for name in columns if name not in given}

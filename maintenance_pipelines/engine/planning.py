@@ -1,0 +1,134 @@
+"""Plan: what a job would change, written down before anything is changed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from maintenance_pipelines.engine import insertion, ledger, plans, runs
+from maintenance_pipelines.engine.changes import Change
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.insertion import Insertion
+from maintenance_pipelines.engine.job import Job, Scope
+from maintenance_pipelines.engine.preflight import Preflight, preflight
+from maintenance_pipelines.engine.proof import Reading, demand_nothing_written
+from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.runs import Run
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks for a plan or a rollback, from where, and within which guards.
+
+    `expected_rows` are inclusive bounds, None where open; more than `approval_above` rows have to
+    be approved by a second person. `by_person` is False for schedules and sensors.
+    """
+
+    operator: str
+    expected_rows: tuple[int | None, int | None] = (None, None)
+    approval_above: int | None = None
+    by_person: bool = True
+    dagster_run_id: str | None = None
+    allowed_triggers: frozenset[str] = frozenset()
+
+
+def plan(job: Job, database: Database, scope: Scope, request: Request) -> Run:
+    """Detects what is due and stores it as a plan; changes no table of the app.
+
+    An interrupted run of the same partition is returned instead, to be finished first. A plan
+    without rows is complete: the statement that made it has just verified it.
+    """
+    found = preflight(job, database, request.allowed_triggers)
+    ledger.ensure(database)
+    unfinished = _unfinished(job, database, scope, request)
+    return unfinished or _write(job, database, scope, request, found)
+
+
+def _unfinished(job: Job, database: Database, scope: Scope, request: Request) -> Run | None:
+    with database.transaction() as connection:
+        earlier = runs.of_partition(connection, job.name, scope.partition)
+        for run in earlier:
+            undo = runs.rollback_of(connection, run.id)
+            if undo is not None and undo.state in runs.BEGUN:
+                raise Guarded(
+                    f"The rollback of run {run.id} is {undo.state}; finish it first with "
+                    f"`maintenance resume {run.id}`."
+                )
+            if run.state == "applying":
+                raise Guarded(
+                    f"Another run ({run.id}) is applying {run.label}; wait for it to end."
+                )
+            if run.state == "paused":
+                raise Guarded(
+                    f"Run {run.id} of {run.label} is paused; "
+                    f"`maintenance resume {run.id}` or `maintenance cancel {run.id}` first."
+                )
+            if run.state in runs.BEGUN:
+                if request.dagster_run_id is not None:
+                    runs.change(connection, run.id, dagster_run_id=request.dagster_run_id)
+                return run
+        if any(run.held for run in earlier) and not request.by_person:
+            raise Guarded(
+                f"{earlier[0].label} is held since its rollback, until a person runs it again."
+            )
+    return None
+
+
+def _write(job: Job, database: Database, scope: Scope, request: Request, found: Preflight) -> Run:
+    started = time.monotonic()
+    target = found.shapes[job.change.into.name]
+    columns = insertion.columns_written(job.change, scope, target)
+    defaults = insertion.left_to_the_database(job.change, scope, columns, target)
+    run_id = runs.new_id()
+    change = Insertion(job, scope, run_id, tuple(columns))
+    with database.analysis() as connection:
+        before = Reading.take(connection)
+        table = plans.create(connection, run_id, change.prefix, change.target, columns)
+        counts = change.fill(connection, defaults)
+        planned = counts.pop(None, 0)
+        digest = seal(connection, change, table, planned)
+        low = request.expected_rows[0]
+        complete = planned == 0 and not low
+        connection.execute(
+            ledger.run.insert().values(
+                id=run_id,
+                job=job.name,
+                partition=scope.partition or "",
+                state="verified" if complete else "planned",
+                as_of=scope.as_of,
+                options=scope.options.model_dump(mode="json"),
+                planned_by=request.operator,
+                dagster_run_id=request.dagster_run_id,
+                columns=columns,
+                digest=digest,
+                schema_digest=found.schema_digest,
+                planned=planned,
+                excluded=counts,
+                expected_min=request.expected_rows[0],
+                expected_max=request.expected_rows[1],
+                approval_above=request.approval_above,
+                finished_at=sa.func.clock_timestamp() if complete else None,
+            )
+        )
+        plans.cut(connection, run_id, planned, database.limits.granule_rows)
+        if complete:
+            plans.drop(connection, run_id)
+        if request.by_person:
+            _release(connection, job, scope)
+        demand_nothing_written(connection, before)
+        runs.spend(connection, run_id, time.monotonic() - started)
+        return runs.load(connection, run_id)
+
+
+def seal(connection: sa.Connection, change: Change, table: plans.Plan, planned: int) -> str:
+    """Freezes a filled plan table and returns its digest."""
+    plans.seal(connection, table)
+    return plans.digest(connection, table, planned, change.job, change.scope, change.kind)
+
+
+def _release(connection: sa.Connection, job: Job, scope: Scope) -> None:
+    """A person runs the partition again: a rollback no longer holds it."""
+    mine = (ledger.run.c.job == job.name) & (ledger.run.c.partition == (scope.partition or ""))
+    connection.execute(ledger.run.update().where(mine, ledger.run.c.held).values(held=False))

@@ -1,0 +1,79 @@
+"""Privileges: what a role needs for a job and no more, to be granted or found missing."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.sql.compiler import IdentifierPreparer
+
+from maintenance_pipelines.engine import ledger
+from maintenance_pipelines.engine.job import Job
+
+TABLE_PRIVILEGE = sa.text(
+    "SELECT has_table_privilege("
+    "format('%I.%I', CAST(:schema AS text), CAST(:name AS text)), :right)"
+)
+SCHEMA_PRIVILEGE = sa.text("SELECT has_schema_privilege(:schema, :right)")
+SCHEMA_EXISTS = sa.text("SELECT to_regnamespace(:schema) IS NOT NULL")
+
+
+def needed(job: Job, undo: bool) -> list[tuple[str, str]]:
+    """The rights on the app's tables, as (right, table); with `undo`, those of a rollback too."""
+    rights = [("SELECT", table.name) for table in job.relies_on]
+    rights.append(("INSERT", job.change.into.name))
+    if undo:
+        rights.append(("DELETE", job.change.into.name))
+    return rights
+
+
+def missing(connection: sa.Connection, job: Job, schema: str, undo: bool) -> list[str]:
+    """Every right that the connected role lacks, in words."""
+    lacking = []
+    if not connection.execute(SCHEMA_PRIVILEGE, {"schema": schema, "right": "USAGE"}).scalar_one():
+        return [f"this role lacks USAGE on schema {schema}"]
+    for right, table in needed(job, undo):
+        asked = {"schema": schema, "name": table, "right": right}
+        if not connection.execute(TABLE_PRIVILEGE, asked).scalar_one():
+            lacking.append(f"this role lacks {right} on {table}")
+    if connection.execute(SCHEMA_EXISTS, {"schema": ledger.SCHEMA}).scalar_one():
+        lacking += _missing_on_ledger(connection)
+    return lacking
+
+
+def _missing_on_ledger(connection: sa.Connection) -> list[str]:
+    for right in ("USAGE", "CREATE"):
+        asked = {"schema": ledger.SCHEMA, "right": right}
+        if not connection.execute(SCHEMA_PRIVILEGE, asked).scalar_one():
+            return [f"this role lacks {right} on schema {ledger.SCHEMA}"]
+    if not ledger.is_current(connection):
+        return []
+    return [
+        f"this role lacks {right} on {ledger.SCHEMA}.{table.name}"
+        for table in ledger.metadata.sorted_tables
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+        if not connection.execute(
+            TABLE_PRIVILEGE, {"schema": ledger.SCHEMA, "name": table.name, "right": right}
+        ).scalar_one()
+    ]
+
+
+def grants(job: Job, schema: str, role: str, undo: bool = False) -> str:
+    """SQL that gives a role what the job needs on the app's tables and the ledger, no more.
+
+    With `undo`, what a rollback needs besides. To be run by the owner of the tables, after
+    `install` has made the ledger.
+    """
+    quote = IdentifierPreparer(PGDialect()).quote_identifier  # type: ignore[no-untyped-call]
+    to = f"TO {quote(role)};"
+    lines = [f"GRANT USAGE ON SCHEMA {quote(schema)} {to}"]
+    lines += [
+        f"GRANT {right} ON {quote(schema)}.{quote(table)} {to}"
+        for right, table in needed(job, undo)
+    ]
+    lines.append(f"GRANT USAGE, CREATE ON SCHEMA {ledger.SCHEMA} {to}")
+    lines.append(f"GRANT SELECT ON {ledger.SCHEMA}.alembic_version {to}")
+    lines += [
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger.SCHEMA}.{quote(table.name)} {to}"
+        for table in ledger.metadata.sorted_tables
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,173 @@
+"""Undo: takes one run back, as a run of its own that is planned, applied and verified."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from maintenance_pipelines.engine import guards, ledger, plans, runs, verifying
+from maintenance_pipelines.engine.applying import insertion_of
+from maintenance_pipelines.engine.catalog import read_references
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.execution import Order, execute
+from maintenance_pipelines.engine.job import Job
+from maintenance_pipelines.engine.planning import Request, seal
+from maintenance_pipelines.engine.preflight import Preflight, preflight
+from maintenance_pipelines.engine.proof import Reading, demand_nothing_written
+from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.removal import Removal
+from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.engine.verifying import Check, Verification
+
+
+def plan_rollback(job: Job, database: Database, run: Run, request: Request) -> Run:
+    """Plans to take back what `run` has written; returns the rollback's own run.
+
+    Rows that somebody has touched since, or that others depend on, are listed and stay. A
+    rollback that is under way or planned already is returned as it is.
+    """
+    found = preflight(job, database, request.allowed_triggers, undo=True)
+    with database.transaction() as connection:
+        current = runs.load(connection, run.id)
+        undo = runs.rollback_of(connection, run.id)
+    if current.state == "rolled_back":
+        raise Guarded(f"Run {run.id} has already been rolled back.")
+    if current.state in ("planned", "applying"):
+        raise Guarded(f"Run {run.id} is {current.state}; only what was applied can be rolled back.")
+    if current.pruned_at is not None:
+        raise Guarded(f"Run {run.id} has been pruned and can no longer be rolled back.")
+    if undo is not None and undo.state == "applying":
+        raise Guarded(f"The rollback of run {run.id} is being applied by another process.")
+    if undo is not None and undo.state in guards.RESUMABLE | {"applied"}:
+        return undo
+    return _write(job, database, current, request, found)
+
+
+def rollback(
+    job: Job, database: Database, run: Run, request: Request, order: Order
+) -> Verification:
+    """Plans, applies and verifies the rollback of `run`; finishes one that was interrupted.
+
+    Afterwards `run` is `rolled_back`, and its job and partition are held for schedules and
+    sensors until a person runs them again. The verification is that of the rollback.
+    """
+    undo = plan_rollback(job, database, run, request)
+    found = preflight(job, database, request.allowed_triggers, undo=True)
+    removal = _removal(job, database, run, undo)
+    if undo.state in guards.RESUMABLE and undo.planned:
+        undo, _ = execute(
+            database, removal, undo, found.schema_digest, replace(order, rehearse=False)
+        )
+    if undo.state not in (*verifying.VERIFIABLE, "planned"):
+        return Verification(undo, ())
+    started = time.monotonic()
+    checks = _checks(database, removal, undo)
+    undo = verifying.conclude(database, undo, checks, started, order.dagster_run_id)
+    if undo.state == "verified":
+        with database.transaction() as connection:
+            runs.change(connection, run.id, state="rolled_back", held=True)
+    return Verification(undo, tuple(checks))
+
+
+def left_alone(job: Job, database: Database, undo: Run, limit: int = 100) -> list[tuple[str, str]]:
+    """The rows that a rollback leaves or has left as they are, as (id, reason)."""
+    assert undo.reverts is not None
+    if undo.planned == 0 and not undo.excluded:
+        return []
+    with database.analysis() as connection:
+        run = runs.load(connection, undo.reverts)
+        return Removal(insertion_of(job, run), undo.id, ()).left_alone(connection, limit)
+
+
+def _write(job: Job, database: Database, run: Run, request: Request, found: Preflight) -> Run:
+    started = time.monotonic()
+    with database.analysis() as connection:
+        before = Reading.take(connection)
+        undo = _removal_on(connection, job, database, run, runs.new_id())
+        counts: dict[str | None, int] = {}
+        digest = ""
+        if run.planned:
+            _demand_unaltered(connection, undo.undone.plan, job, run)
+            table = plans.create(
+                connection, undo.run_id, undo.prefix, undo.target, undo.undone.columns
+            )
+            counts = undo.fill(connection)
+            digest = seal(connection, undo, table, counts.get(None, 0))
+        planned = counts.pop(None, 0)
+        connection.execute(
+            ledger.run.insert().values(
+                id=undo.run_id,
+                job=job.name,
+                partition=run.partition or "",
+                reverts=run.id,
+                state="planned",
+                as_of=run.as_of,
+                options=dict(run.options),
+                planned_by=request.operator,
+                dagster_run_id=request.dagster_run_id,
+                columns=list(run.columns),
+                digest=digest,
+                schema_digest=found.schema_digest,
+                planned=planned,
+                excluded=counts,
+            )
+        )
+        plans.cut(connection, undo.run_id, planned, database.limits.granule_rows)
+        demand_nothing_written(connection, before)
+        runs.spend(connection, undo.run_id, time.monotonic() - started)
+        return runs.load(connection, undo.run_id)
+
+
+def _demand_unaltered(connection: sa.Connection, plan: plans.Plan, job: Job, run: Run) -> None:
+    change = insertion_of(job, run)
+    digest = plans.digest(connection, plan, run.planned, job, change.scope, change.kind)
+    if digest != run.digest:
+        raise Guarded(f"The plan of run {run.id} has been altered; it cannot be rolled back.")
+
+
+def _removal(job: Job, database: Database, run: Run, undo: Run) -> Removal:
+    with database.transaction() as connection:
+        return _removal_on(connection, job, database, run, undo.id)
+
+
+def _removal_on(
+    connection: sa.Connection, job: Job, database: Database, run: Run, undo_id: str
+) -> Removal:
+    references = read_references(connection, database.schema, job.change.into.name)
+    return Removal(insertion_of(job, run), undo_id, tuple(references))
+
+
+def _checks(database: Database, removal: Removal, undo: Run) -> list[Check]:
+    if undo.planned == 0:
+        return []
+    return [
+        verifying.evaluate(
+            database,
+            "every_planned_row_accounted_for",
+            lambda connection: verifying.accounted_for(connection, undo),
+        ),
+        verifying.evaluate(
+            database, "removed_rows_are_gone", lambda connection: _gone(connection, removal)
+        ),
+        verifying.evaluate(
+            database, "other_rows_untouched", lambda connection: _untouched(connection, undo)
+        ),
+    ]
+
+
+def _gone(connection: sa.Connection, removal: Removal) -> Check:
+    count = removal.still_there(connection)
+    says = f"{count} removed rows are still there"
+    return Check("removed_rows_are_gone", count == 0, says, count)
+
+
+def _untouched(connection: sa.Connection, undo: Run) -> Check:
+    inserted, updated, deleted = verifying.counted(connection, undo)
+    return Check(
+        "other_rows_untouched",
+        (inserted, updated, deleted) == (0, 0, undo.applied),
+        f"PostgreSQL counted {inserted} rows inserted, {updated} updated, {deleted} deleted",
+        inserted + updated,
+    )

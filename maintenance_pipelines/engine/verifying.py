@@ -1,0 +1,216 @@
+"""Verify: proves from the database what a run has done, and that nothing else was touched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from maintenance_pipelines.engine import ledger, runs
+from maintenance_pipelines.engine.applying import insertion_of
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.faults import Fault, describe, judge
+from maintenance_pipelines.engine.insertion import Insertion
+from maintenance_pipelines.engine.job import Job, Rule
+from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.runs import Run
+
+VERIFIABLE = frozenset({"applied", "verified", "partial", "failed"})
+SAMPLE = 10
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check: how many rows break it, the first of them by id, and in words.
+
+    A `warning` is a number worth knowing and fails nothing.
+    """
+
+    name: str
+    passed: bool
+    says: str
+    count: int = 0
+    sample: tuple[str, ...] = ()
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A run after verification, and every check of it."""
+
+    run: Run
+    checks: tuple[Check, ...]
+
+
+def verify(
+    job: Job, database: Database, run: Run, dagster_run_id: str | None = None
+) -> Verification:
+    """Re-reads the database and accounts for every row of the plan.
+
+    The run is `verified` where every check holds, `partial` where rows failed or wait, `failed`
+    otherwise. A check that could not be evaluated has failed.
+    """
+    if run.state not in VERIFIABLE:
+        raise Guarded(f"Run {run.id} is {run.state}; only a run that was applied can be verified.")
+    if run.pruned_at is not None:
+        raise Guarded(f"Run {run.id} has been pruned and cannot be verified any more.")
+    if run.planned == 0:
+        return Verification(run, ())
+    started = time.monotonic()
+    checks = [*_checks(job, database, run)]
+    return Verification(conclude(database, run, checks, started, dagster_run_id), tuple(checks))
+
+
+def conclude(
+    database: Database,
+    run: Run,
+    checks: list[Check],
+    started: float,
+    dagster_run_id: str | None = None,
+) -> Run:
+    """Writes the verdict into the ledger and returns the run as it is then."""
+    counts = {check.name: check.count for check in checks if check.warning}
+    blocking = {check.name: check.passed for check in checks if not check.warning}
+    with database.transaction() as connection:
+        incomplete = run.failed > 0 or run.planned > settled(run)
+        unmet = "partial" if incomplete and run.state != "failed" else "failed"
+        runs.change(
+            connection,
+            run.id,
+            state="verified" if all(blocking.values()) else unmet,
+            checks=blocking,
+            finished_at=sa.func.clock_timestamp(),
+            dagster_run_id=dagster_run_id or run.dagster_run_id,
+            **counts,
+        )
+        runs.spend(connection, run.id, time.monotonic() - started)
+        return runs.load(connection, run.id)
+
+
+def settled(run: Run) -> int:
+    """Rows of the plan that have an outcome."""
+    return run.applied + run.skipped + run.conflicts + run.failed
+
+
+def accounted_for(connection: sa.Connection, run: Run) -> Check:
+    """Applied, skipped, in conflict and failed rows add up to the plan, counted two ways."""
+    batches = sa.select(sa.func.coalesce(sa.func.sum(ledger.batch.c.rows), 0))
+    tried = connection.execute(batches.where(ledger.batch.c.run_id == run.id)).scalar_one()
+    open_rows = run.planned - settled(run)
+    return Check(
+        "every_planned_row_accounted_for",
+        open_rows == 0 and tried + run.failed == run.planned,
+        f"{run.planned} planned = {run.applied} applied + {run.skipped} skipped + "
+        f"{run.conflicts} in conflict + {run.failed} failed",
+        abs(open_rows),
+    )
+
+
+def evaluate(database: Database, name: str, check: Callable[[sa.Connection], Check]) -> Check:
+    """One check in a transaction of its own; one that the database refuses has failed."""
+    try:
+        with database.analysis() as connection:
+            return check(connection)
+    except DBAPIError as error:
+        if judge(error) is Fault.TRANSIENT:
+            raise
+        return Check(name, False, f"could not be evaluated: {describe(error)}")
+
+
+def counted(connection: sa.Connection, run: Run) -> tuple[int, int, int]:
+    """Rows inserted, updated, deleted in the target, as PostgreSQL counted the run's batches."""
+    batch = ledger.batch.c
+    sums = (
+        sa.func.coalesce(sa.func.sum(c), 0) for c in (batch.inserted, batch.updated, batch.deleted)
+    )
+    row = connection.execute(sa.select(*sums).where(batch.run_id == run.id)).one()
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def _checks(job: Job, database: Database, run: Run) -> Iterator[Check]:
+    change = insertion_of(job, run)
+    yield Check(
+        "plan_within_expected_scope",
+        run.within_scope,
+        f"{run.planned} rows planned",
+    )
+    yield evaluate(database, "every_planned_row_accounted_for", lambda c: accounted_for(c, run))
+    yield evaluate(database, "existing_rows_untouched", lambda c: _untouched(c, run))
+    yield from _as_specified(database, change)
+    yield evaluate(database, "no_duplicate", lambda c: _no_duplicate(c, change))
+    yield from _nothing_left(database, change, run)
+    for rule in job.rules:
+        yield _rule(database, change, rule)
+
+
+def _untouched(connection: sa.Connection, run: Run) -> Check:
+    inserted, updated, deleted = counted(connection, run)
+    return Check(
+        "existing_rows_untouched",
+        (inserted, updated, deleted) == (run.applied, 0, 0),
+        f"PostgreSQL counted {inserted} rows inserted, {updated} updated, {deleted} deleted",
+        updated + deleted,
+    )
+
+
+def _as_specified(database: Database, change: Insertion) -> Iterator[Check]:
+    touched = 0
+
+    def compare(connection: sa.Connection) -> Check:
+        nonlocal touched
+        found = change.compare(connection)
+        touched = found.gone + found.touched
+        return Check(
+            "new_rows_as_specified",
+            found.wrong == 0,
+            f"{found.wrong} applied rows are not as planned",
+            found.wrong,
+        )
+
+    yield evaluate(database, "new_rows_as_specified", compare)
+    says = f"{touched} applied rows have been changed or deleted since"
+    yield Check("touched_since", touched == 0, says, touched, warning=True)
+
+
+def _no_duplicate(connection: sa.Connection, change: Insertion) -> Check:
+    duplicates = change.duplicates(connection)
+    says = f"{duplicates} rows have the key of an applied row"
+    return Check("no_duplicate", duplicates == 0, says, duplicates)
+
+
+def _nothing_left(database: Database, change: Insertion, run: Run) -> Iterator[Check]:
+    appeared = 0
+    waiting = run.planned - settled(run)
+
+    def detect(connection: sa.Connection) -> Check:
+        nonlocal appeared
+        failed, appeared = change.due_now(connection)
+        appeared -= min(appeared, waiting)
+        left = failed + waiting
+        return Check(
+            "nothing_left_missing", left == 0, f"{left} planned rows are still missing", left
+        )
+
+    yield evaluate(database, "nothing_left_missing", detect)
+    says = f"{appeared} more rows have become due since the plan was made"
+    yield Check("appeared_since", appeared == 0, says, appeared, warning=True)
+
+
+def _rule(database: Database, change: Insertion, rule: Rule) -> Check:
+    def offenders(connection: sa.Connection) -> Check:
+        found = rule.offenders(change.scope, change.applied()).subquery("offenders")
+        count = connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
+        first = connection.scalars(sa.select(found).limit(SAMPLE)).all() if count else []
+        return Check(
+            rule.name,
+            count == 0,
+            f"{rule.says}: {count} offenders",
+            count,
+            tuple(str(offender) for offender in first),
+            rule.severity == "warning",
+        )
+
+    return evaluate(database, rule.name, offenders)
