@@ -102,7 +102,15 @@ class Batches:
             self.failures[span.first] = describe(error)
             self.done += 1
         else:
-            for half in self._transact(lambda connection: self._halves(connection, span)):
+            try:
+                halves = self._transact(lambda connection: self._halves(connection, span))
+            except sa.exc.DBAPIError as held:
+                # What is left of a session whose client has lost it holds the span still.
+                if sqlstate(held) not in GIVE_WAY:
+                    raise
+                self.waiting += span.rows
+                return
+            for half in halves:
                 self._settle(half)
 
     def _write(self, connection: sa.Connection, span: Span) -> None:
@@ -112,11 +120,11 @@ class Batches:
             return  # An earlier attempt was committed although its connection broke.
         before = Reading.take(connection)
         written, expected = self.change.write(connection, span)
+        # What is deferred to the commit would otherwise be done, or refused, after the proof.
+        connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
         table = f"{self.database.schema}.{self.change.target.name}"
         counted = demand_exactly(connection, before, table, expected, self.triggers_allowed)
         if self.rehearse:
-            # Deferred constraints would speak up only at the commit that never comes.
-            connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
             raise Rehearsed
         connection.execute(
             ledger.batch.insert().values(

@@ -29,16 +29,17 @@ def pending(connection: sa.Connection, run_id: str, after: int, count: int) -> S
 
 
 def claim(connection: sa.Connection, run_id: str, span: Span) -> bool:
-    """Locks the span's granules for this transaction; false where another holds one or is done.
+    """Locks the span's granules for this transaction; false where one is done already.
 
-    The lock goes with the transaction, so a crash frees it and nothing else happened.
+    The lock goes with the transaction, so a crash frees it and nothing else happened. What is
+    left of a session whose client has lost it may hold one still: that one is waited for.
     """
     free = connection.execute(
         sa.select(granule.c.first, granule.c.last)
         .where(granule.c.run_id == run_id, granule.c.done_at.is_(None))
         .where(granule.c.first >= span.first, granule.c.last <= span.last)
         .order_by(granule.c.first)
-        .with_for_update(skip_locked=True)
+        .with_for_update()
     ).all()
     rows = sum(int(row.last - row.first + 1) for row in free)
     return rows == span.rows

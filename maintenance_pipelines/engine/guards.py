@@ -76,9 +76,8 @@ def _demand_fresh(connection: sa.Connection, run: Run, plan_age: timedelta) -> N
         )
     ).scalar_one()
     if age > plan_age:
-        raise Guarded(
-            f"Run {run.id} is stale: it was planned more than {plan_age} hours ago; plan again."
-        )
+        hours = f"{plan_age / timedelta(hours=1):g} hours"
+        raise Guarded(f"Run {run.id} is stale: it was planned more than {hours} ago; plan again.")
 
 
 def _names(run: Run, digest: str) -> bool:

@@ -19,11 +19,16 @@ from maintenance_pipelines.engine.proof import Counts
 
 @dataclass(frozen=True)
 class Comparison:
-    """Applied rows beside what is there now: rows gone, rows wrong, rows somebody has touched."""
+    """Applied rows beside what is there now.
+
+    Rows gone, rows that are not as planned, rows that somebody has touched, and keys that have
+    another row beside the applied one.
+    """
 
     gone: int
     wrong: int
     touched: int
+    duplicates: int
 
 
 @dataclass(frozen=True)
@@ -114,55 +119,46 @@ class Insertion:
         """The plan's rows that the run has written."""
         return ledger.applied_rows(self.run_id, self.plan).subquery("applied")
 
-    def compare(self, connection: sa.Connection) -> Comparison:
-        """Looks for every applied row, by its id, and at what it holds now."""
+    def compare(self, connection: sa.Connection, applied_rows: int) -> Comparison:
+        """Looks for every applied row, by its key, and at what it holds now.
+
+        One pass over the table; only where rows are missing or strangers have turned up under
+        their keys does a second one tell what happened.
+        """
         applied, into = self.applied(), self.change.into
-        found = into.c[self.identity].is_not(None)
+        ours = into.c[self.identity] == applied.c[f"new_{self.identity}"]
         wrong = sa.or_(*self._differences(applied, self._as_specified()), sa.false())
         touched = sa.or_(*self._differences(applied, self.touchable()), sa.false())
         counts = sa.select(
-            sa.func.count().filter(~found).label("gone"),
-            sa.func.count().filter(found & wrong).label("wrong"),
-            sa.func.count().filter(found & ~wrong & touched).label("touched"),
-        ).select_from(
-            applied.outerjoin(into, into.c[self.identity] == applied.c[f"new_{self.identity}"])
-        )
+            sa.func.count().filter(ours).label("found"),
+            sa.func.count().filter(~ours).label("strangers"),
+            sa.func.count().filter(ours & wrong).label("wrong"),
+            sa.func.count().filter(ours & ~wrong & touched).label("touched"),
+        ).select_from(applied.join(into, self._same_key(applied)))
         row = connection.execute(counts).one()
-        return Comparison(row.gone, row.wrong, row.touched)
+        absent = applied_rows - row.found
+        moved = self._moved(connection) if absent else 0
+        duplicates = self._duplicates(connection) if row.strangers else 0
+        return Comparison(absent - moved, row.wrong + moved, row.touched, duplicates)
 
-    def duplicates(self, connection: sa.Connection) -> int:
-        """Counts rows that have the key of an applied row, beside it."""
-        applied, into = self.applied(), self.change.into
-        same_key = sa.and_(*(into.c[name] == applied.c[f"new_{name}"] for name in self.change.key))
-        other = into.c[self.identity] != applied.c[f"new_{self.identity}"]
-        statement = sa.select(sa.func.count()).select_from(applied.join(into, same_key & other))
+    def due_now(self, connection: sa.Connection) -> int:
+        """Runs detection again and counts the rows that are due."""
+        due = self.change.candidates(self.scope, None).subquery("due")
+        statement = sa.select(sa.func.count()).select_from(due).where(due.c[REASON].is_(None))
         return connection.execute(statement).scalar_one()
 
-    def due_now(self, connection: sa.Connection) -> tuple[int, int]:
-        """Runs detection again: rows due that this run failed to write, and rows due otherwise.
-
-        The plan held all that was due when it was made, so what is due now and did not fail has
-        become so since: the app has added it, or taken away what stood in its place.
-        """
-        due = self.change.candidates(self.scope, None).subquery("due")
+    def failed_and_due(self, connection: sa.Connection) -> int:
+        """Counts the rows that failed and are still due."""
         plan, exception = self.plan, ledger.exception
-        same_key = sa.and_(*(plan.c[f"new_{name}"] == due.c[name] for name in self.change.key))
-        failed = (exception.c.run_id == self.run_id) & (exception.c.outcome == "failed")
-        failed_here = (
-            sa.exists()
-            .where(same_key, failed, exception.c.position == plan.c.position)
-            .correlate(due)
+        failed = (
+            sa.select(*(plan.c[f"new_{name}"].label(name) for name in self.change.key))
+            .join_from(plan, exception, exception.c.position == plan.c.position)
+            .where(exception.c.run_id == self.run_id, exception.c.outcome == "failed")
+            .subquery("failed")
         )
-        statement = (
-            sa.select(
-                sa.func.count().filter(failed_here).label("failed"),
-                sa.func.count().label("all"),
-            )
-            .select_from(due)
-            .where(due.c[REASON].is_(None))
-        )
-        row = connection.execute(statement).one()
-        return row.failed, row.all - row.failed
+        due = self.change.candidates(self.scope, failed).subquery("due")
+        statement = sa.select(sa.func.count()).select_from(due).where(due.c[REASON].is_(None))
+        return connection.execute(statement).scalar_one()
 
     @property
     def identity(self) -> str:
@@ -173,8 +169,28 @@ class Insertion:
         """The columns, among those planned, that mean that somebody has acted on a row."""
         return [name for name in self.columns if name in self.change.touched]
 
+    def _same_key(self, applied: sa.FromClause) -> sa.ColumnElement[bool]:
+        into = self.change.into
+        return sa.and_(*(into.c[name] == applied.c[f"new_{name}"] for name in self.change.key))
+
+    def _moved(self, connection: sa.Connection) -> int:
+        """Applied rows that are there under another key than planned."""
+        applied, into = self.applied(), self.change.into
+        ours = into.c[self.identity] == applied.c[f"new_{self.identity}"]
+        moved = applied.join(into, sa.and_(ours, ~self._same_key(applied)))
+        return connection.execute(sa.select(sa.func.count()).select_from(moved)).scalar_one()
+
+    def _duplicates(self, connection: sa.Connection) -> int:
+        """Rows that stand beside an applied row under the very same key."""
+        applied, into, ours = self.applied(), self.change.into, self.change.into.alias("ours")
+        mine = applied.c[f"new_{self.identity}"]
+        beside = sa.and_(self._same_key(applied), into.c[self.identity] != mine)
+        there = sa.exists().where(ours.c[self.identity] == mine)
+        statement = sa.select(sa.func.count()).select_from(applied.join(into, beside))
+        return connection.execute(statement.where(there)).scalar_one()
+
     def _as_specified(self) -> list[str]:
-        free = {*self.change.touched, *self.change.bookkeeping}
+        free = {*self.change.touched, *self.change.bookkeeping, *self.change.key}
         return [name for name in self.columns if name not in free]
 
     def _differences(

@@ -33,7 +33,10 @@ def is_alive(owner: str, since_heartbeat: timedelta) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return int(psutil.Process(int(pid)).create_time() * 1000) == int(started)
+        process = psutil.Process(int(pid))
+        # A parent that has not asked after its dead child keeps it listed.
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        return not dead and int(process.create_time() * 1000) == int(started)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
@@ -84,29 +85,30 @@ def digest(
 ) -> str:
     """SHA-256 over what is planned: job, partition, moment, options and every row in order.
 
-    Rows are digested a thousand at a time, so that memory stays flat.
+    A row goes in as PostgreSQL's own hash of it, 128 bits from two seeds, which is quicker than
+    its text. Rows are taken a thousand at a time, so that memory stays flat.
     """
     size = 1_000
     first = sa.func.generate_series(1, planned, size).column_valued("first")
-    row: sa.ColumnElement[str] = sa.literal_column(f"{plan.name}::text")
+    row: sa.ColumnElement[Any] = sa.literal_column(str(plan.name))
+    hashes = (sa.func.hash_record_extended(row, seed) for seed in (0, 1))
+    hashed = sa.func.concat_ws(" ", *hashes)
     chunk = (
-        sa.select(_sha256(_joined(row, "\n", plan.c.position)))
+        sa.select(_sha256(_joined(hashed, plan.c.position)))
         .select_from(plan)
         .where(plan.c.position.between(first, first + size - 1))
         .scalar_subquery()
     )
     chunks = sa.select(first.label("first"), chunk.label("digest")).subquery("chunks")
-    whole = sa.select(_sha256(_joined(chunks.c.digest, "", chunks.c.first)))
+    whole = sa.select(_sha256(_joined(chunks.c.digest, chunks.c.first)))
     rows = connection.execute(whole).scalar_one() if planned else ""
     head = [job.name, kind, scope.partition, scope.as_of.isoformat()]
     spelled = json.dumps([*head, scope.options.model_dump(mode="json"), planned, rows])
     return hashlib.sha256(spelled.encode()).hexdigest()
 
 
-def _joined(
-    value: sa.ColumnElement[str], separator: str, by: sa.ColumnElement[int]
-) -> sa.ColumnElement[str]:
-    return sa.func.string_agg(value, aggregate_order_by(sa.literal(separator), by))
+def _joined(value: sa.ColumnElement[str], by: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
+    return sa.func.string_agg(value, aggregate_order_by(sa.literal(""), by))
 
 
 def _sha256(text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:

@@ -32,7 +32,8 @@ FAMILIES = {
 }
 SERVER = sa.text(
     "SELECT current_setting('server_version_num')::integer / 10000 AS version,"
-    " current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery() AS read_only"
+    " current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery() AS read_only,"
+    " current_setting('track_counts') = 'on' AS counting"
 )
 
 
@@ -65,6 +66,11 @@ def preflight(
             )
         if server.read_only:
             raise Misconfigured("The database is read-only; connect to its primary server.")
+        if not server.counting:
+            raise Misconfigured(
+                "The server does not count what a transaction writes, which is the job's proof; "
+                "set track_counts = on."
+            )
         names = [table.name for table in job.relies_on]
         shapes = read_shapes(connection, database.schema, names)
         differences = [*_differences(job, shapes)]

@@ -11,12 +11,17 @@ Counts = tuple[int, int, int]
 """Rows inserted, updated, deleted."""
 
 # The view also holds what earlier transactions of the same session have not flushed yet, so only
-# the difference between two readings belongs to a transaction. Triggers' writes are in it.
+# the difference between two readings belongs to a transaction. Triggers' writes are in it. What
+# is written to a partitioned table is counted for its partitions.
 COUNTED = sa.text(
     """
-    SELECT schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del
-      FROM pg_stat_xact_user_tables
-     WHERE schemaname <> 'maintenance' AND n_tup_ins + n_tup_upd + n_tup_del > 0
+    SELECT n.nspname || '.' || c.relname,
+           sum(n_tup_ins)::bigint, sum(n_tup_upd)::bigint, sum(n_tup_del)::bigint
+      FROM pg_stat_xact_user_tables s
+      JOIN pg_class c ON c.oid = coalesce(pg_partition_root(s.relid), s.relid)
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE s.schemaname <> 'maintenance' AND n_tup_ins + n_tup_upd + n_tup_del > 0
+     GROUP BY 1
     """
 )
 

@@ -11,9 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from maintenance_pipelines.engine import ledger, runs
 from maintenance_pipelines.engine.applying import insertion_of
+from maintenance_pipelines.engine.batches import attempts
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.faults import Fault, describe, judge
-from maintenance_pipelines.engine.insertion import Insertion
+from maintenance_pipelines.engine.insertion import Comparison, Insertion
 from maintenance_pipelines.engine.job import Job, Rule
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
@@ -112,12 +113,14 @@ def accounted_for(connection: sa.Connection, run: Run) -> Check:
 def evaluate(database: Database, name: str, check: Callable[[sa.Connection], Check]) -> Check:
     """One check in a transaction of its own; one that the database refuses has failed."""
     try:
-        with database.analysis() as connection:
-            return check(connection)
+        for attempt in attempts(database):
+            with attempt, database.analysis() as connection:
+                return check(connection)
     except DBAPIError as error:
         if judge(error) is Fault.TRANSIENT:
             raise
         return Check(name, False, f"could not be evaluated: {describe(error)}")
+    raise AssertionError("the last attempt raises")
 
 
 def counted(connection: sa.Connection, run: Run) -> tuple[int, int, int]:
@@ -139,8 +142,7 @@ def _checks(job: Job, database: Database, run: Run) -> Iterator[Check]:
     )
     yield evaluate(database, "every_planned_row_accounted_for", lambda c: accounted_for(c, run))
     yield evaluate(database, "existing_rows_untouched", lambda c: _untouched(c, run))
-    yield from _as_specified(database, change)
-    yield evaluate(database, "no_duplicate", lambda c: _no_duplicate(c, change))
+    yield from _rows_there(database, change, run)
     yield from _nothing_left(database, change, run)
     for rule in job.rules:
         yield _rule(database, change, rule)
@@ -156,45 +158,51 @@ def _untouched(connection: sa.Connection, run: Run) -> Check:
     )
 
 
-def _as_specified(database: Database, change: Insertion) -> Iterator[Check]:
-    touched = 0
+def _rows_there(database: Database, change: Insertion, run: Run) -> Iterator[Check]:
+    """One comparison answers three questions: as specified, no duplicate, touched since."""
+    found: Comparison | None = None
 
     def compare(connection: sa.Connection) -> Check:
-        nonlocal touched
-        found = change.compare(connection)
-        touched = found.gone + found.touched
-        return Check(
-            "new_rows_as_specified",
-            found.wrong == 0,
-            f"{found.wrong} applied rows are not as planned",
-            found.wrong,
-        )
+        nonlocal found
+        found = change.compare(connection, run.applied)
+        says = f"{found.wrong} applied rows are not as planned"
+        return Check("new_rows_as_specified", found.wrong == 0, says, found.wrong)
 
-    yield evaluate(database, "new_rows_as_specified", compare)
+    specified = evaluate(database, "new_rows_as_specified", compare)
+    yield specified
+    if found is None:
+        yield Check("no_duplicate", False, specified.says)
+        yield Check("touched_since", False, specified.says, warning=True)
+        return
+    says = f"{found.duplicates} rows have the key of an applied row"
+    yield Check("no_duplicate", found.duplicates == 0, says, found.duplicates)
+    touched = found.gone + found.touched
     says = f"{touched} applied rows have been changed or deleted since"
     yield Check("touched_since", touched == 0, says, touched, warning=True)
 
 
-def _no_duplicate(connection: sa.Connection, change: Insertion) -> Check:
-    duplicates = change.duplicates(connection)
-    says = f"{duplicates} rows have the key of an applied row"
-    return Check("no_duplicate", duplicates == 0, says, duplicates)
-
-
 def _nothing_left(database: Database, change: Insertion, run: Run) -> Iterator[Check]:
-    appeared = 0
+    """Detection again: what is due now and was planned, and what has become due since.
+
+    The plan held all that was due when it was made. What is due now and neither failed nor waits
+    has become so since: the app has added it, or taken away what stood in its place.
+    """
     waiting = run.planned - settled(run)
+    appeared: int | None = None
 
     def detect(connection: sa.Connection) -> Check:
         nonlocal appeared
-        failed, appeared = change.due_now(connection)
-        appeared -= min(appeared, waiting)
+        failed = change.failed_and_due(connection) if run.failed else 0
+        appeared = max(0, change.due_now(connection) - failed - waiting)
         left = failed + waiting
-        return Check(
-            "nothing_left_missing", left == 0, f"{left} planned rows are still missing", left
-        )
+        says = f"{left} planned rows are still missing"
+        return Check("nothing_left_missing", left == 0, says, left)
 
-    yield evaluate(database, "nothing_left_missing", detect)
+    left = evaluate(database, "nothing_left_missing", detect)
+    yield left
+    if appeared is None:
+        yield Check("appeared_since", False, left.says, warning=True)
+        return
     says = f"{appeared} more rows have become due since the plan was made"
     yield Check("appeared_since", appeared == 0, says, appeared, warning=True)
 
