@@ -1,0 +1,1 @@
+"""Benefits: statuses of credit-card benefits that a failed job never created."""
