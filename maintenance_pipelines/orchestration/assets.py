@@ -1,0 +1,260 @@
+"""A job becomes three assets: what is missing, what was changed, what has been proved.
+
+Everything that happens is the engine's; here is only which asset does what, and what of it
+Dagster shows.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import dagster as dg
+
+from maintenance_pipelines.engine import ledger, reports, runs
+from maintenance_pipelines.engine.applying import apply
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.execution import Order
+from maintenance_pipelines.engine.guards import RESUMABLE
+from maintenance_pipelines.engine.job import Job, Scope
+from maintenance_pipelines.engine.planning import Request, plan
+from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.engine.verifying import VERIFIABLE, verify
+from maintenance_pipelines.orchestration import checks, names, reporting
+from maintenance_pipelines.orchestration.config import (
+    DetectionConfig,
+    MaterializationConfig,
+    VerificationConfig,
+)
+from maintenance_pipelines.orchestration.endings import interrupts_pause, refusals_fail_the_run
+from maintenance_pipelines.orchestration.moments import as_of
+from maintenance_pipelines.orchestration.resources import Maintenance
+from maintenance_pipelines.orchestration.sentences import sentence
+from maintenance_pipelines.orchestration.steps import Step
+
+FAILURES_SHOWN = 10
+"""Rows whose error is logged; all of them are in the ledger."""
+
+Results = Iterator[dg.MaterializeResult[None]]
+
+
+def assets_of(job: Job) -> list[dg.AssetsDefinition]:
+    """The job's three assets, each depending on the one before it."""
+    return [_detection(job), _materialization(job), _verification(job)]
+
+
+def _detection(job: Job) -> dg.AssetsDefinition:
+    key = names.detected(job)
+
+    @dg.asset(
+        key=key,
+        group_name=job.system,
+        partitions_def=names.partitions(job),
+        description=f"{job.says}: what is missing, as a plan. Changes no table of the app.",
+        check_specs=[checks.scope_spec(key)],
+    )
+    def detection(
+        context: dg.AssetExecutionContext,
+        config: DetectionConfig,
+        maintenance: dg.ResourceParam[Maintenance],
+    ) -> Results:
+        step = Step(job, context, maintenance)
+        with refusals_fail_the_run(), interrupts_pause(context):
+            yield from _detect(step, config)
+
+    return detection
+
+
+def _materialization(job: Job) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.materialized(job),
+        group_name=job.system,
+        partitions_def=names.partitions(job),
+        deps=[names.detected(job)],
+        description=f"{job.says}: the plan applied, batch by batch.",
+        pool=job.system,
+        # A rehearsal ends well and materializes nothing.
+        output_required=False,
+    )
+    def materialization(
+        context: dg.AssetExecutionContext,
+        config: MaterializationConfig,
+        maintenance: dg.ResourceParam[Maintenance],
+    ) -> Results:
+        step = Step(job, context, maintenance)
+        with refusals_fail_the_run(), interrupts_pause(context):
+            yield from _materialize(step, config)
+
+    return materialization
+
+
+def _verification(job: Job) -> dg.AssetsDefinition:
+    key = names.verified(job)
+
+    @dg.asset(
+        key=key,
+        group_name=job.system,
+        partitions_def=names.partitions(job),
+        deps=[names.materialized(job)],
+        description=f"{job.says}: every row of the plan accounted for, and what must hold.",
+        check_specs=checks.verification_specs(job, key),
+    )
+    def verification(
+        context: dg.AssetExecutionContext,
+        config: VerificationConfig,
+        maintenance: dg.ResourceParam[Maintenance],
+    ) -> Results:
+        step = Step(job, context, maintenance)
+        with refusals_fail_the_run(), interrupts_pause(context):
+            yield from _verify(step, config)
+
+    return verification
+
+
+def _detect(step: Step, config: DetectionConfig) -> Results:
+    job, settings, now = step.job, step.maintenance.settings(), step.maintenance.clock()
+    if job.partitions is not None and step.partition is not None:
+        job.partitions.check(step.partition, now)
+    scope = Scope(as_of(config.as_of, now), step.partition, settings.options(job))
+    request = Request(
+        operator=step.operator,
+        expected_rows=(config.expected_rows_min, config.expected_rows_max),
+        approval_above=settings.approval_above(job.system),
+        by_person=step.by_person,
+        dagster_run_id=step.context.run.run_id,
+        allowed_triggers=step.allowed_triggers(config.allow_triggers),
+    )
+    step.says(f"Planning {step.label}")
+    with step.maintenance.database(job.system, granule_rows=config.granule_rows) as database:
+        run = plan(job, database, scope, request)
+        subject = config.subject or step.maintenance.subject
+        report = reports.before(job, database, run, subject)
+    step.sees(run)
+    step.maintenance.watcher.report(report)
+    step.says(f"Planned {run.planned:,} rows, left {sum(run.excluded.values()):,} alone")
+    yield dg.MaterializeResult(
+        metadata=reporting.planned(run, report), check_results=[checks.scope_result(run)]
+    )
+    if not run.within_scope:
+        step.result(run)
+        raise Guarded(checks.scope_sentence(run))
+    if not step.is_followed_by(names.materialized(job)):
+        step.result(run)
+
+
+def _materialize(step: Step, config: MaterializationConfig) -> Results:
+    limits = {"batch_rows": config.batch_rows, "batch_timeout_s": config.batch_timeout_s}
+    with step.maintenance.database(step.job.system, **limits) as database:
+        run = _run_to_apply(step, database, config.plan)
+        step.sees(run)
+        before, started = run.applied, time.monotonic()
+        if not _is_complete(step, run):
+            run = _apply(step, database, run, config)
+        seconds = time.monotonic() - started
+    step.sees(run)
+    rate = (run.applied - before) / seconds
+    if config.rehearse:
+        _rehearsed(step, run, reporting.applied(run, rate))
+        return
+    step.says(f"Applied {run.applied:,} of {run.planned:,} rows in {seconds:.1f} s")
+    if run.state not in VERIFIABLE:
+        step.result(run)
+        raise Guarded(sentence(run))
+    yield dg.MaterializeResult(metadata=reporting.applied(run, rate))
+    if not step.is_followed_by(names.verified(step.job)):
+        step.result(run)
+        if run.state in ("partial", "failed"):
+            raise Guarded(sentence(run))
+
+
+def _is_complete(step: Step, run: Run) -> bool:
+    """Whether nothing is left to apply: all of it was, or the plan has just come out empty."""
+    made_here = step.run_made_by(names.detected(step.job)) == run.id
+    return run.state == "applied" or (made_here and run.planned == 0)
+
+
+def _apply(step: Step, database: Database, run: Run, config: MaterializationConfig) -> Run:
+    verb = "Rehearsing" if config.rehearse else "Applying"
+    step.says(f"{verb} {run.planned:,} rows of run {run.id}")
+    allowed = step.allowed_triggers(config.allow_triggers)
+    order = Order(
+        digest=config.digest,
+        plan_age=step.plan_age,
+        triggers_allowed=bool(allowed),
+        rehearse=config.rehearse,
+        dagster_run_id=step.context.run.run_id,
+        progress=step.progress(),
+    )
+    run, failures = apply(step.job, database, run, order, allowed)
+    for position, error in list(failures.items())[:FAILURES_SHOWN]:
+        step.says(
+            f"Row {position} of the plan {'would fail' if config.rehearse else 'failed'}: {error}"
+        )
+    return replace(run, failed=len(failures)) if config.rehearse else run
+
+
+def _rehearsed(step: Step, run: Run, metadata: reporting.Metadata) -> None:
+    """Records a rehearsal, which has changed nothing; fails where rows would fail."""
+    step.context.log_event(
+        dg.AssetObservation(
+            asset_key=step.context.asset_key,
+            partition=step.partition,
+            description="Rehearsed: every batch was applied and rolled back.",
+            metadata=metadata,
+        )
+    )
+    step.result(run)
+    if run.failed:
+        raise Guarded(f"{run.failed:,} of {run.planned:,} rows would fail; nothing was written.")
+
+
+def _verify(step: Step, config: VerificationConfig) -> Results:
+    with step.maintenance.database(step.job.system) as database:
+        run = _run_to_verify(step, database, config.plan)
+        step.says(f"Verifying run {run.id}")
+        verification = verify(step.job, database, run, step.context.run.run_id)
+        subject = config.subject or step.maintenance.subject
+        report = reports.after(step.job, database, verification.run, verification.checks, subject)
+    run = verification.run
+    step.sees(run)
+    step.maintenance.watcher.report(report)
+    step.result(run)
+    yield dg.MaterializeResult(
+        metadata=reporting.verified(run, report),
+        check_results=checks.verification_results(
+            checks.verification_specs(step.job, names.verified(step.job)), verification
+        ),
+    )
+    if run.state != "verified":
+        raise Guarded(sentence(run))
+
+
+def _run_to_apply(step: Step, database: Database, named: str | None) -> Run:
+    """The run that is named, else the one just planned, else the newest unapplied one."""
+    planned = named or step.run_made_by(names.detected(step.job))
+    if planned is not None:
+        return step.run_named(database, planned)
+    newest = _newest(step, database, RESUMABLE)
+    if newest is None:
+        raise Guarded(f"There is no plan of {step.job.name} {step.label} to apply; plan it first.")
+    return newest
+
+
+def _run_to_verify(step: Step, database: Database, named: str | None) -> Run:
+    """The run that is named, else the one just applied, else the newest applied one."""
+    applied = named or step.run_made_by(names.materialized(step.job))
+    if applied is not None:
+        return step.run_named(database, applied)
+    newest = _newest(step, database, VERIFIABLE)
+    if newest is None:
+        raise Guarded(
+            f"No run of {step.job.name} {step.label} has been applied; nothing to verify."
+        )
+    return newest
+
+
+def _newest(step: Step, database: Database, states: Iterable[str]) -> Run | None:
+    with database.transaction() as connection:
+        if not ledger.is_current(connection):
+            return None
+    return runs.newest(database, step.job.name, step.partition, states)

@@ -1,0 +1,95 @@
+"""The asset checks of a job: their names beforehand, their results afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from maintenance_pipelines.engine.job import Job
+from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.engine.verifying import Check, Verification
+
+SCOPE = "plan_within_expected_scope"
+
+MUST_HOLD = {
+    "every_planned_row_accounted_for": "Applied, skipped, conflicting and failed rows add up.",
+    "nothing_left_missing": "Detection as of the plan's moment finds nothing more to do.",
+    "no_duplicate": "No key of an applied row exists twice.",
+    "existing_rows_untouched": "PostgreSQL counted the planned inserts and nothing else.",
+    "new_rows_as_specified": "Every applied row is there as it was planned.",
+}
+"""The engine's checks on verification, which block, beside the rules of the job."""
+
+WORTH_KNOWING = {
+    "appeared_since": "Rows that became due after the plan was made.",
+    "touched_since": "Applied rows that the app or its users have changed since.",
+}
+"""The engine's warnings: numbers, and no failure."""
+
+
+def scope_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The check on detection: as many rows as somebody expected. Blocking."""
+    return dg.AssetCheckSpec(
+        SCOPE,
+        asset=asset,
+        blocking=True,
+        description="The number of planned rows lies within the bounds given in the config.",
+    )
+
+
+def scope_result(run: Run) -> dg.AssetCheckResult:
+    """Whether a plan lies within its bounds; without bounds it does."""
+    return dg.AssetCheckResult(
+        check_name=SCOPE,
+        passed=run.within_scope,
+        description=scope_sentence(run),
+        metadata={"planned": run.planned} | _bounds(run),
+    )
+
+
+def verification_specs(job: Job, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """The checks on verification: what must hold blocks, what is worth knowing warns."""
+    must_hold = MUST_HOLD | {r.name: r.says for r in job.rules if r.severity == "error"}
+    worth_knowing = WORTH_KNOWING | {r.name: r.says for r in job.rules if r.severity == "warning"}
+    return [
+        dg.AssetCheckSpec(name, asset=asset, blocking=name in must_hold, description=says)
+        for name, says in (must_hold | worth_knowing).items()
+    ]
+
+
+def verification_results(
+    specs: Iterable[dg.AssetCheckSpec], verification: Verification
+) -> list[dg.AssetCheckResult]:
+    """A result for each check that was declared; one that was not evaluated has failed.
+
+    A plan without rows was verified by the statement that made it, so all its checks hold.
+    """
+    found = {check.name: check for check in verification.checks}
+    if verification.run.planned == 0:
+        nothing = "Nothing was planned: the plan's own statement was the verification."
+        found = {spec.name: Check(spec.name, True, nothing) for spec in specs}
+    return [_result(spec, found.get(spec.name)) for spec in specs]
+
+
+def _result(spec: dg.AssetCheckSpec, check: Check | None) -> dg.AssetCheckResult:
+    check = check or Check(spec.name, False, "could not be evaluated")
+    return dg.AssetCheckResult(
+        check_name=spec.name,
+        passed=check.passed,
+        severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
+        description=check.says,
+        metadata={"count": check.count} | ({"sample": list(check.sample)} if check.sample else {}),
+    )
+
+
+def scope_sentence(run: Run) -> str:
+    """The planned rows beside the bounds, for a person."""
+    low = "any number" if run.expected_min is None else f"{run.expected_min:,}"
+    high = "any number" if run.expected_max is None else f"{run.expected_max:,}"
+    return f"{run.planned:,} rows are planned; expected were {low} to {high}."
+
+
+def _bounds(run: Run) -> dict[str, int]:
+    bounds = {"expected_min": run.expected_min, "expected_max": run.expected_max}
+    return {name: rows for name, rows in bounds.items() if rows is not None}
