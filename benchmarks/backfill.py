@@ -35,6 +35,9 @@ SCOPE = Scope(datetime(2025, 9, 2, tzinfo=UTC), "2025-08", BenefitsOptions())
 REQUEST = Request(operator="benchmark")
 ROW_BY_ROW = 5_000
 
+DEFAULTS = {"listen_addresses": "", "unix_socket_permissions": "0700"}
+"""PostgreSQL as it comes, but for being reachable by socket only."""
+
 
 def main() -> None:
     """Builds the database, measures every way of filling it, prints medians and ratios."""
@@ -44,7 +47,8 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="keep the database's copies in this folder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        with embedded.server(arguments.home or Path(temporary)) as server:
+        folder = (arguments.home or Path(temporary)) / "benchmark"
+        with embedded.Server(folder, embedded.binaries(18), DEFAULTS) as server:
             Bench(server, arguments.runs).measure(arguments.users)
 
 

@@ -25,9 +25,12 @@ FROM generate_series(1, {users}) AS u
 """
 
 CARDS = """
-INSERT INTO {schema}."CreditCard" (id, name, issuer, "openedDate", "userId", "createdAt", "updatedAt")
-SELECT {card_id}, 'Card ' || c % 40, (ARRAY['Chase', 'American Express', 'Citi', 'Discover'])[1 + c % 4],
-       CASE WHEN c % 50 > 0 THEN TIMESTAMP '2019-01-01' + (c % 2000 * 7919 % 2000) * INTERVAL '1 day' END,
+INSERT INTO {schema}."CreditCard"
+    (id, name, issuer, "openedDate", "userId", "createdAt", "updatedAt")
+SELECT {card_id}, 'Card ' || c % 40,
+       (ARRAY['Chase', 'American Express', 'Citi', 'Discover'])[1 + c % 4],
+       CASE WHEN c % 50 > 0
+            THEN TIMESTAMP '2019-01-01' + (c % 2000 * 7919 % 2000) * INTERVAL '1 day' END,
        {user_id}, TIMESTAMP '2024-07-01', TIMESTAMP '2024-07-01'
 FROM generate_series(1, {users} * 3) AS c, LATERAL (SELECT (c + 2) / 3 AS u) AS owner
 """
@@ -47,9 +50,11 @@ SELECT {benefit_id}, 'Dining', 'Benefit ' || b % 97, 0, 10 + b % 40, TIMESTAMP '
        CASE WHEN kind <> 'MONTHLY' AND c % 5 = 0 THEN 12 END,
        CASE WHEN kind = 'MONTHLY' AND b % 100 = 13 THEN 2 ELSE 1 END,
        TIMESTAMP '2024-07-01', TIMESTAMP '2024-07-01'
-FROM generate_series(1, {users} * 12) AS b, LATERAL (SELECT (b + 3) / 4 AS c, (b + 3) % 4 AS n) AS place,
+FROM generate_series(1, {users} * 12) AS b,
+     LATERAL (SELECT (b + 3) / 4 AS c, (b + 3) % 4 AS n) AS place,
      LATERAL (SELECT CASE WHEN n < 3 THEN 'MONTHLY' WHEN c % 3 = 0 THEN 'QUARTERLY'
-                          WHEN c % 3 = 1 THEN 'YEARLY' WHEN c % 30 = 2 THEN 'ONE_TIME' END AS kind) AS k
+                          WHEN c % 3 = 1 THEN 'YEARLY' WHEN c % 30 = 2 THEN 'ONE_TIME'
+                     END AS kind) AS k
 WHERE kind IS NOT NULL
 """
 
@@ -68,9 +73,11 @@ FROM (
            make_date(2025, {month}, 1)::timestamp AS first,
            CASE WHEN b.frequency::text = 'MONTHLY' THEN 1
                 WHEN b."fixedCycleDurationMonths" > 0
-                    THEN CASE WHEN b."fixedCycleStartMonth" = {month} THEN b."fixedCycleDurationMonths" END
+                    THEN CASE b."fixedCycleStartMonth"
+                              WHEN {month} THEN b."fixedCycleDurationMonths" END
                 WHEN b.frequency::text = 'QUARTERLY' AND {month} % 3 = 1 THEN 3
-                WHEN b.frequency::text = 'YEARLY' AND date_part('month', c."openedDate") = {month} THEN 12
+                WHEN b.frequency::text = 'YEARLY'
+                    AND date_part('month', c."openedDate") = {month} THEN 12
            END AS months
     FROM {schema}."Benefit" AS b JOIN {schema}."CreditCard" AS c ON c.id = b."creditCardId"
     WHERE b.frequency::text <> 'ONE_TIME'
@@ -81,7 +88,7 @@ WHERE months IS NOT NULL AND ("endDate" IS NULL OR "endDate" >= first)
 
 
 def build(connection: sa.Connection, schema: str = "public", users: int = 105_000) -> None:
-    """Create the app's tables in `schema` and fill them for `users` users; analyzed, not vacuumed."""
+    """Create the app's tables in `schema` and fill them for so many users; analyzed."""
     create_unkeyed_app_tables(connection, schema)
     name = connection.dialect.identifier_preparer.quote(schema)
     ids = {f"{kind}_id": _id(kind[0]) for kind in ("user", "card", "benefit")}
@@ -97,5 +104,5 @@ def build(connection: sa.Connection, schema: str = "public", users: int = 105_00
 
 
 def _id(letter: str) -> str:
-    """SQL for the cuid of the row numbered by the column `letter`: 25 characters that grow with it."""
+    """SQL for the cuid of the row that the column `letter` numbers; it grows with the number."""
     return f"'c' || lpad(to_hex({letter}), 8, '0') || left(md5('{letter}' || {letter}), 16)"

@@ -56,7 +56,6 @@ class Screen:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Screen:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -75,6 +74,7 @@ class Screen:
         """Moves the bar."""
         if self._task is None:
             label = self.run_seen.partition or self.run_seen.job if self.run_seen else ""
+            self._bar.start()
             self._task = self._bar.add_task(label, total=total)
         self._bar.update(self._task, completed=done, total=total)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,13 @@ from maintenance_pipelines.commands.looking import known_system
 from maintenance_pipelines.commands.outcomes import print_json
 from maintenance_pipelines.engine import ledger
 from maintenance_pipelines.engine.pruning import prune as prune_database
+from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.orchestration.ledgers import configured
 from maintenance_pipelines.orchestration.resources import connect
 from maintenance_pipelines.settings import PROJECT, Settings
+
+ADDRESS = "127.0.0.1"
+"""Where the UI listens: it has no authentication of its own, so nowhere else."""
 
 
 def install(system: options.SystemName, json: options.Json = False) -> int:
@@ -62,15 +67,30 @@ def prune(
 
 
 def up(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1 only.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help=f"On {ADDRESS} only.")] = 3000,
 ) -> int:
     """Dagster's UI and daemon, with the embedded PostgreSQL where no URL is set."""
-    environment = {**os.environ, **Settings.load().dagster_environment()}
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
-    terminal.say(f"The UI will be at http://127.0.0.1:{port}; Ctrl-C stops it.")
+    _demand_free(port)
+    environment = {
+        **os.environ,
+        **Settings.load().dagster_environment(),
+        # `telemetry: enabled: false` sends nothing and still makes folders for it in the project.
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+    }
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "dagster",
+        "dev",
+        "-w",
+        str(PROJECT / "workspace.yaml"),
+    ]
+    terminal.say(f"The UI will be at http://{ADDRESS}:{port}; Ctrl-C stops it.")
     # Without a group of its own, Ctrl-C would reach Dagster twice: from the terminal and from here.
     child = subprocess.Popen(
-        [*command, "-h", "127.0.0.1", "-p", str(port)],
+        [*command, "-h", ADDRESS, "-p", str(port)],
         cwd=PROJECT,
         env=environment,
         start_new_session=True,
@@ -82,6 +102,15 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     return 0 if child.wait() in (0, -signal.SIGINT, 130) else 1
+
+
+def _demand_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            raise BadInput(f"Port {port} is in use; give another one with --port.") from None
 
 
 def demo(

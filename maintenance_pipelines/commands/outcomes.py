@@ -18,8 +18,12 @@ COMMAND = "./maintenance"
 class Outcome:
     """One run after a command; `refusal` is why the command did not get its way.
 
-    The keys of `json` are a promise to other programs: those of `Run.json`, `rehearsed`, and
-    with a refusal `error` (its sentence) and `exit_code`.
+    The keys of `json` are a promise to other programs: `run_id`, `job`, `partition`, `state`,
+    `digest`, `as_of` (ISO 8601, UTC), `planned_by`, `approval_due`, `approved_by`, `held`,
+    `error` (None where all is well), `seconds` (the engine's), `rehearsed`; the numbers of rows
+    `planned`, `applied`, `skipped`, `conflicts`, `failed`, `appeared_since`, `touched_since`;
+    `excluded` (reason: candidates) and `checks` (name: whether it holds). With a refusal `error`
+    is its sentence and there is `exit_code`; before there is a run, these two are all there is.
     """
 
     run: Run | None

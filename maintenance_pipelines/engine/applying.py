@@ -30,4 +30,4 @@ def apply(
     applied, with `Misconfigured` a database that has become unfit.
     """
     found = preflight(job, database, allowed_triggers)
-    return execute(database, insertion_of(job, run), run, found.schema_digest, order)
+    return execute(database, insertion_of(job, run), run, found, order)

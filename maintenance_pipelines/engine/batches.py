@@ -7,7 +7,8 @@ at fault. No savepoints: rolled back, they would inflate the database's own coun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ import tenacity
 
 from maintenance_pipelines.engine import granules, ledger, runs
 from maintenance_pipelines.engine.changes import Change
+from maintenance_pipelines.engine.crew import Crew
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.faults import GIVE_WAY, Fault, describe, judge, sqlstate
 from maintenance_pipelines.engine.plans import Span
@@ -55,16 +57,27 @@ class Batches:
     done: int = 0
     waiting: int = 0
     failures: dict[int, str] = field(default_factory=dict)
-    patience: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.patience = self.database.limits.lock_patience
+        self.crew = Crew(self.database.limits.workers)
 
     def settle_all(self) -> None:
-        """Brings every row that has none to its outcome; raises `Stopped` where asked to stop."""
-        self.patience = self.database.limits.lock_patience
+        """Brings every row that has none to its outcome; raises `Stopped` where asked to stop.
+
+        Several batches are under way at once: they have no row in common, and none waits for a
+        lock longer than it would for one of the app's.
+        """
+        self.crew.work_off(
+            self._spans(), self._settle, lambda: self.progress(self.done, self.run.planned)
+        )
+
+    def _spans(self) -> Iterator[Span]:
         after = 0
         while (span := self._next(after)) is not None:
-            self._settle(span)
+            yield span
             after = span.last
-            self.progress(self.done, self.run.planned)
 
     def _next(self, after: int) -> Span | None:
         limits = self.database.limits
@@ -83,24 +96,29 @@ class Batches:
         try:
             self._transact(lambda connection: self._write(connection, span))
         except Rehearsed:
-            self.done += span.rows
+            self._count(done=span.rows)
         except Exception as error:
             self._after_failure(span, error)
         else:
-            self.done += span.rows
+            self._count(done=span.rows)
+
+    def _count(self, done: int = 0, waiting: int = 0) -> None:
+        with self.counting:
+            self.done += done
+            self.waiting += waiting
 
     def _after_failure(self, span: Span, error: Exception) -> None:
         """Goes on after a batch was rolled back: blames a row, looks closer, or lets it wait."""
         fault = judge(error)
         locked = sqlstate(error) in GIVE_WAY
-        if fault is Fault.SYSTEMIC or (fault is Fault.TRANSIENT and not locked):
+        if self.crew.halted or fault is Fault.SYSTEMIC or (fault is Fault.TRANSIENT and not locked):
             raise error
         if locked and (span.rows == 1 or self.patience <= 0):
-            self.waiting += span.rows
+            self._count(waiting=span.rows)
         elif span.rows == 1:
             self._transact(lambda connection: self._record_failure(connection, span, error))
             self.failures[span.first] = describe(error)
-            self.done += 1
+            self._count(done=1)
         else:
             try:
                 halves = self._transact(lambda connection: self._halves(connection, span))
@@ -108,7 +126,7 @@ class Batches:
                 # What is left of a session whose client has lost it holds the span still.
                 if sqlstate(held) not in GIVE_WAY:
                     raise
-                self.waiting += span.rows
+                self._count(waiting=span.rows)
                 return
             for half in halves:
                 self._settle(half)
@@ -161,11 +179,13 @@ class Batches:
     def _transact(self, work: Callable[[sa.Connection], Result]) -> Result:
         """One transaction, tried again while locks or the connection cannot be had."""
         for attempt in attempts(self.database, self._patient):
-            with attempt, self.database.transaction() as connection:
+            with attempt, self.database.transaction() as connection, self.crew.at(connection):
                 return work(connection)
         raise AssertionError("the last attempt raises")
 
     def _patient(self, error: BaseException) -> bool:
+        if self.crew.halted:
+            return False
         # Each wait for a lock is short; only so many of them are borne in one run.
         if sqlstate(error) in GIVE_WAY:
             self.patience -= 1

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from maintenance_pipelines.engine.refusals import BadInput, Misconfigured, Unreachable
 
@@ -41,6 +41,8 @@ class Limits:
     """Rows that one transaction writes."""
     granule_rows: int = 1_000
     """Rows that are marked done together; a batch is a run of granules."""
+    workers: int = 2
+    """Batches that are written at the same time."""
     attempts: int = 8
     """How often a batch is tried when a lock or the connection cannot be had."""
     lock_patience: int = 60
@@ -67,7 +69,7 @@ class Database:
         address, schema = parse_url(url, variable)
         engine = sa.create_engine(
             address,
-            pool_size=2,
+            pool_size=4,
             # A transaction pooler hands every transaction to another server session, where a
             # statement prepared in an earlier one is unknown.
             connect_args={
@@ -87,7 +89,7 @@ class Database:
         """
         try:
             connection = self.engine.connect()
-        except OperationalError as error:
+        except DBAPIError as error:
             raise connection_refusal(error) from None
         with connection, connection.begin():
             connection.execute(SETTINGS, self._settings(timeout_s or self.limits.batch_timeout_s))

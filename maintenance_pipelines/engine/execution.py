@@ -14,6 +14,7 @@ from maintenance_pipelines.engine.batches import Batches, Progress, Stopped, att
 from maintenance_pipelines.engine.changes import Change
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.faults import describe
+from maintenance_pipelines.engine.preflight import Preflight
 from maintenance_pipelines.engine.refusals import Guarded, Refusal
 from maintenance_pipelines.engine.runs import Run
 
@@ -22,18 +23,17 @@ PLAN_AGE = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Order:
-    """How a plan is to be applied: by which digest, under which allowances, watched by whom."""
+    """How a plan is to be applied: by which digest, watched by whom."""
 
     digest: str | None = None
     plan_age: timedelta = PLAN_AGE
-    triggers_allowed: bool = False
     rehearse: bool = False
     dagster_run_id: str | None = None
     progress: Progress = lambda done, total: None
 
 
 def execute(
-    database: Database, change: Change, run: Run, schema_digest: str, order: Order
+    database: Database, change: Change, run: Run, found: Preflight, order: Order
 ) -> tuple[Run, dict[int, str]]:
     """Applies (or rehearses) a run; returns it as it is left, and the rows that failed.
 
@@ -41,7 +41,7 @@ def execute(
     paused; any other trouble that is not about a row leaves it interrupted.
     """
     started = time.monotonic()
-    batches = _begin(database, change, run, schema_digest, order)
+    batches = _begin(database, change, run, found, order)
     state, error = "interrupted", None
     try:
         batches.settle_all()
@@ -57,20 +57,27 @@ def execute(
     finally:
         if order.rehearse and state != "interrupted":
             state = run.state
-        # Where even this cannot be written, the dead heartbeat tells that it was interrupted.
-        with contextlib.suppress(sa.exc.DBAPIError, Refusal), database.transaction() as connection:
-            runs.spend(connection, run.id, time.monotonic() - started)
-            if state == "settled":
-                state = _verdict(runs.load(connection, run.id), batches.waiting)
-            waits = f"{batches.waiting} rows wait for a lock" if batches.waiting else None
-            runs.leave(connection, run.id, batches.owner, state, error=error or waits)
+        _leave(database, batches, state, error, time.monotonic() - started)
     with database.transaction() as connection:
         return runs.load(connection, run.id), batches.failures
 
 
-def _begin(
-    database: Database, change: Change, run: Run, schema_digest: str, order: Order
-) -> Batches:
+def _leave(
+    database: Database, batches: Batches, state: str, error: str | None, seconds: float
+) -> None:
+    """Writes how the run was left; where even that cannot be done, its dead heartbeat tells."""
+    run, waiting = batches.run, batches.waiting
+    with contextlib.suppress(sa.exc.DBAPIError, Refusal):
+        for attempt in attempts(database):
+            with attempt, database.transaction() as connection:
+                runs.spend(connection, run.id, seconds)
+                left = _verdict(runs.load(connection, run.id), waiting)
+                says = error or (f"{waiting} rows wait for a lock" if waiting else None)
+                verdict = left if state == "settled" else state
+                runs.leave(connection, run.id, batches.owner, verdict, error=says)
+
+
+def _begin(database: Database, change: Change, run: Run, found: Preflight, order: Order) -> Batches:
     def take(connection: sa.Connection) -> Batches:
         held = runs.load(connection, run.id, lock=True)
         if held.state == "applying":
@@ -78,7 +85,7 @@ def _begin(
         if order.rehearse and held.state != "planned":
             raise Guarded(f"Run {run.id} is {held.state}; only a planned run can be rehearsed.")
         guards.demand_appliable(
-            connection, change, held, schema_digest, order.digest, order.plan_age
+            connection, change, held, found.schema_digest, order.digest, order.plan_age
         )
         owner = runs.begin(connection, held, order.dagster_run_id)
         if held.state == "partial":
@@ -88,7 +95,7 @@ def _begin(
             change,
             held,
             owner,
-            order.triggers_allowed,
+            bool(found.triggers),
             order.progress,
             order.rehearse,
             done=granules.rows_done(connection, run.id),

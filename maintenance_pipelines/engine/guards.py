@@ -27,8 +27,11 @@ def demand_appliable(
     `digest`, where given, is that of the plan the person has seen, or its beginning. The plan's
     own digest is computed again from its rows.
     """
+    name = run.reverts or run.id  # what commands know a rollback by
     if run.state not in RESUMABLE:
         raise Guarded(f"Run {run.id} is {run.state}; there is nothing to apply.")
+    if run.reverts is None:
+        _demand_not_undone(connection, run)
     if run.pruned_at is not None:
         raise Guarded(f"Run {run.id} has been pruned; plan {run.label} again.")
     if not run.within_scope:
@@ -41,7 +44,7 @@ def demand_appliable(
     if run.schema_digest != schema_digest:
         raise Guarded(
             f"Run {run.id} is stale: the tables it relies on have changed since it was planned; "
-            f"`maintenance cancel {run.id}` and plan again."
+            f"`maintenance cancel {name}` and plan again."
         )
     if digest is not None and not _names(run, digest):
         raise Guarded(f"Run {run.id} has another digest than the one given; look at it again.")
@@ -56,7 +59,7 @@ def demand_appliable(
     if found != run.digest:
         raise Guarded(
             f"The plan of run {run.id} is not the one that was made: its digest differs. "
-            f"`maintenance cancel {run.id}` and plan again."
+            f"`maintenance cancel {name}` and plan again."
         )
 
 
@@ -77,7 +80,19 @@ def _demand_fresh(connection: sa.Connection, run: Run, plan_age: timedelta) -> N
     ).scalar_one()
     if age > plan_age:
         hours = f"{plan_age / timedelta(hours=1):g} hours"
-        raise Guarded(f"Run {run.id} is stale: it was planned more than {hours} ago; plan again.")
+        again = f"`maintenance cancel {run.reverts}` and plan" if run.reverts else "plan"
+        raise Guarded(
+            f"Run {run.id} is stale: it was planned more than {hours} ago; {again} again."
+        )
+
+
+def _demand_not_undone(connection: sa.Connection, run: Run) -> None:
+    undo = runs.rollback_of(connection, run.id)
+    if undo is not None and undo.state in runs.BEGUN | {"partial"}:
+        raise Guarded(
+            f"The rollback of run {run.id} is {undo.state}; finish it first with "
+            f"`maintenance resume {run.id}`."
+        )
 
 
 def _names(run: Run, digest: str) -> bool:

@@ -16,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
@@ -81,6 +82,8 @@ granule = sa.Table(
     sa.Column("first", sa.BigInteger, primary_key=True, comment="first position, inclusive"),
     sa.Column("last", sa.BigInteger, nullable=False, comment="last position, inclusive"),
     sa.Column("done_at", Moment),
+    # Verification asks of every row whether its granule is open: mostly none is.
+    sa.Index("granule_open", "run_id", "first", postgresql_where=sa.text("done_at IS NULL")),
 )
 
 batch = sa.Table(
@@ -121,6 +124,7 @@ def applied_rows(run_id: str, plan: sa.TableClause) -> sa.Select[Any]:
 
 
 # Whoever comes first creates the ledger; a transaction-level lock, so that poolers work.
+PATIENCE = sa.text("SELECT set_config('lock_timeout', '60s', true)")
 ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('maintenance_pipelines.ledger'))")
 
 
@@ -145,13 +149,20 @@ def ensure(database: Database) -> None:
 def install(database: Database) -> str:
     """Creates or upgrades the schema `maintenance`; returns the revision it then has."""
     with database.transaction() as connection:
+        connection.execute(PATIENCE)
         connection.execute(ONE_AT_A_TIME)
         connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
         config = _config()
         config.attributes["connection"] = connection
         # Alembic announces itself at INFO on every start; nobody asked for it here.
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError:
+            raise Misconfigured(
+                "The ledger in this database was made by a newer version of this project; "
+                "update the project."
+            ) from None
     return _head()
 
 

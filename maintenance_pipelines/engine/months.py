@@ -19,7 +19,7 @@ class Month:
     @classmethod
     def parse(cls, text: str) -> Month:
         """`YYYY-MM` as a month; refuses anything else."""
-        found = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", text)
+        found = re.fullmatch(r"([0-9]{4})-(0[1-9]|1[0-2])", text)
         if found is None or int(found[1]) == 0:
             raise BadInput(f"Partition {text!r} is not a month; write it as YYYY-MM, like 2025-08.")
         return cls(int(found[1]), int(found[2]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine import ledger
+from maintenance_pipelines.engine.catalog import read_references
 from maintenance_pipelines.engine.job import Job
 
 TABLE_PRIVILEGE = sa.text(
@@ -12,6 +13,10 @@ TABLE_PRIVILEGE = sa.text(
     "format('%I.%I', CAST(:schema AS text), CAST(:name AS text)), :right)"
 )
 SCHEMA_PRIVILEGE = sa.text("SELECT has_schema_privilege(:schema, :right)")
+REVISION_HIDDEN = sa.text(
+    "SELECT coalesce(NOT has_table_privilege("
+    f"to_regclass('{ledger.SCHEMA}.alembic_version'), 'SELECT'), false)"
+)
 SCHEMA_EXISTS = sa.text("SELECT to_regnamespace(:schema) IS NOT NULL")
 
 
@@ -33,9 +38,23 @@ def missing(connection: sa.Connection, job: Job, schema: str, undo: bool) -> lis
         asked = {"schema": schema, "name": table, "right": right}
         if not connection.execute(TABLE_PRIVILEGE, asked).scalar_one():
             lacking.append(f"this role lacks {right} on {table}")
+    if undo:
+        lacking += _missing_on_dependents(connection, schema, job.change.into.name)
     if connection.execute(SCHEMA_EXISTS, {"schema": ledger.SCHEMA}).scalar_one():
         lacking += _missing_on_ledger(connection)
     return lacking
+
+
+def _missing_on_dependents(connection: sa.Connection, schema: str, table: str) -> list[str]:
+    """A rollback looks whether rows of other tables depend on those it would remove."""
+    return [
+        f"this role lacks SELECT on {reference.child}"
+        for reference in read_references(connection, schema, table)
+        if not connection.execute(
+            TABLE_PRIVILEGE,
+            {"schema": reference.child_schema, "name": reference.child, "right": "SELECT"},
+        ).scalar_one()
+    ]
 
 
 def _missing_on_ledger(connection: sa.Connection) -> list[str]:
@@ -43,6 +62,8 @@ def _missing_on_ledger(connection: sa.Connection) -> list[str]:
         asked = {"schema": ledger.SCHEMA, "right": right}
         if not connection.execute(SCHEMA_PRIVILEGE, asked).scalar_one():
             return [f"this role lacks {right} on schema {ledger.SCHEMA}"]
+    if connection.execute(REVISION_HIDDEN).scalar_one():
+        return [f"this role lacks SELECT on {ledger.SCHEMA}.alembic_version"]
     if not ledger.is_current(connection):
         return []
     return [

@@ -40,7 +40,10 @@ def plan_rollback(job: Job, database: Database, run: Run, request: Request) -> R
         raise Guarded(f"Run {run.id} has been pruned and can no longer be rolled back.")
     if undo is not None and undo.state == "applying":
         raise Guarded(f"The rollback of run {run.id} is being applied by another process.")
-    if undo is not None and undo.state in guards.RESUMABLE | {"applied"}:
+    if undo is not None and undo.state == "planned" and _covered(undo) != current.applied:
+        # The run has gone on since: what it applied then is to be taken back too.
+        runs.request_cancel(database, undo.id)
+    elif undo is not None and undo.state in guards.RESUMABLE | {"applied"}:
         return undo
     return _write(job, database, current, request, found)
 
@@ -57,9 +60,7 @@ def rollback(
     found = preflight(job, database, request.allowed_triggers, undo=True)
     removal = _removal(job, database, run, undo)
     if undo.state in guards.RESUMABLE and undo.planned:
-        undo, _ = execute(
-            database, removal, undo, found.schema_digest, replace(order, rehearse=False)
-        )
+        undo, _ = execute(database, removal, undo, found, replace(order, rehearse=False))
     if undo.state not in (*verifying.VERIFIABLE, "planned"):
         return Verification(undo, ())
     started = time.monotonic()
@@ -118,6 +119,11 @@ def _write(job: Job, database: Database, run: Run, request: Request, found: Pref
         demand_nothing_written(connection, before)
         runs.spend(connection, undo.run_id, time.monotonic() - started)
         return runs.load(connection, undo.run_id)
+
+
+def _covered(undo: Run) -> int:
+    """How many of the run's rows a rollback's plan speaks of, to be removed or left alone."""
+    return undo.planned + sum(undo.excluded.values())
 
 
 def _demand_unaltered(connection: sa.Connection, plan: plans.Plan, job: Job, run: Run) -> None:

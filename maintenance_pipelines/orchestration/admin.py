@@ -105,7 +105,6 @@ def _roll_back(
     if not config.plan_only:
         order = Order(
             plan_age=timedelta(hours=settings.plan_hours),
-            triggers_allowed=bool(allowed),
             dagster_run_id=context.run.run_id,
             progress=telling(watcher, lambda description, _: context.log.info(description)),
         )

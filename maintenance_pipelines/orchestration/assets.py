@@ -112,10 +112,11 @@ def _verification(job: Job) -> dg.AssetsDefinition:
 
 
 def _detect(step: Step, config: DetectionConfig) -> Results:
-    job, settings, now = step.job, step.maintenance.settings(), step.maintenance.clock()
+    job, settings = step.job, step.maintenance.settings()
+    moment = as_of(config.as_of, step.maintenance.clock())
     if job.partitions is not None and step.partition is not None:
-        job.partitions.check(step.partition, now)
-    scope = Scope(as_of(config.as_of, now), step.partition, settings.options(job))
+        job.partitions.check(step.partition, moment)
+    scope = Scope(moment, step.partition, settings.options(job))
     request = Request(
         operator=step.operator,
         expected_rows=(config.expected_rows_min, config.expected_rows_max),
@@ -176,11 +177,11 @@ def _is_complete(step: Step, run: Run) -> bool:
 def _apply(step: Step, database: Database, run: Run, config: MaterializationConfig) -> Run:
     verb = "Rehearsing" if config.rehearse else "Applying"
     step.says(f"{verb} {run.planned:,} rows of run {run.id}")
+    step.maintenance.watcher.progress(run.applied, run.planned)
     allowed = step.allowed_triggers(config.allow_triggers)
     order = Order(
         digest=config.digest,
         plan_age=step.plan_age,
-        triggers_allowed=bool(allowed),
         rehearse=config.rehearse,
         dagster_run_id=step.context.run.run_id,
         progress=step.progress(),

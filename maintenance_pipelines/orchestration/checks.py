@@ -44,7 +44,7 @@ def scope_result(run: Run) -> dg.AssetCheckResult:
         check_name=SCOPE,
         passed=run.within_scope,
         description=scope_sentence(run),
-        metadata={"planned": run.planned} | _bounds(run),
+        metadata={"planned": run.planned, **_bounds(run), **_identity(run)},
     )
 
 
@@ -69,18 +69,29 @@ def verification_results(
     if verification.run.planned == 0:
         nothing = "Nothing was planned: the plan's own statement was the verification."
         found = {spec.name: Check(spec.name, True, nothing) for spec in specs}
-    return [_result(spec, found.get(spec.name)) for spec in specs]
+    return [_result(spec, found.get(spec.name), verification.run) for spec in specs]
 
 
-def _result(spec: dg.AssetCheckSpec, check: Check | None) -> dg.AssetCheckResult:
+def _result(spec: dg.AssetCheckSpec, check: Check | None, run: Run) -> dg.AssetCheckResult:
     check = check or Check(spec.name, False, "could not be evaluated")
     return dg.AssetCheckResult(
         check_name=spec.name,
         passed=check.passed,
         severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
         description=check.says,
-        metadata={"count": check.count} | ({"sample": list(check.sample)} if check.sample else {}),
+        metadata={"count": check.count, **_sample(check), **_identity(run)},
     )
+
+
+def _sample(check: Check) -> dict[str, list[str]]:
+    return {"sample": list(check.sample)} if check.sample else {}
+
+
+def _identity(run: Run) -> dict[str, str]:
+    # Dagster keeps the partition of an evaluation only for checks that are partitioned
+    # themselves, which is a preview feature in this version.
+    partition = {} if run.partition is None else {"partition": run.partition}
+    return {"run_id": run.id, **partition}
 
 
 def scope_sentence(run: Run) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine.job import Scope
+from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.systems.benefits import cycles, overlaps
 from maintenance_pipelines.systems.benefits.options import BenefitsOptions
 from maintenance_pipelines.systems.benefits.overlaps import Columns
@@ -22,6 +23,9 @@ SUBJECT = ("benefitId", "userId", "occurrenceIndex")
 
 FREQUENCIES = ("MONTHLY", "QUARTERLY", "YEARLY")
 MOST_OCCURRENCES = 366
+NOTHING: sa.ColumnElement[int] = sa.literal_column("0")
+"""As a subquery's offset it keeps the planner from repeating expressions wherever a column of
+the subquery is used."""
 
 
 def candidates(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]:
@@ -86,22 +90,7 @@ def _among(scope: Scope, among: sa.FromClause) -> sa.Select[Any]:
 def _pairs(scope: Scope, asked: sa.FromClause | None = None) -> sa.Select[Any]:
     """Each benefit with its card's user, its cycle's end, and why it has no status, or NULL."""
     month, chosen = scope.month, options(scope)
-    found = sa.select(
-        benefit.c.id.label("benefitId"),
-        credit_card.c.userId,
-        credit_card.c.openedDate,
-        benefit.c.startDate,
-        benefit.c.endDate,
-        benefit.c.occurrencesInCycle,
-        sa.func.greatest(benefit.c.createdAt, credit_card.c.createdAt).label("createdAt"),
-        cycles.frequency().in_(FREQUENCIES).label("in_scope"),
-        cycles.has_no_anniversary().label("has_no_anniversary"),
-        cycles.end(month, chosen.fixed_cycles).label("cycleEndDate"),
-    ).select_from(benefit.outerjoin(credit_card, credit_card.c.id == benefit.c.creditCardId))
-    if asked is not None:
-        found = found.where(benefit.c.id == asked.c.benefitId).correlate(asked)
-    # OFFSET 0 keeps the planner from repeating each expression wherever its column is used.
-    cycle = found.offset(sa.literal_column("0")).subquery("cycle")
+    cycle = _cycles(month, chosen.fixed_cycles, asked).subquery("cycle")
     start, end = cycles.start(month), cycle.c.cycleEndDate
     created_after = cycle.c.createdAt > end
     reason = sa.case(
@@ -124,7 +113,26 @@ def _pairs(scope: Scope, asked: sa.FromClause | None = None) -> sa.Select[Any]:
         cycle.c.occurrencesInCycle,
         end,
         sa.cast(reason, sa.Text).label("reason"),
-    ).offset(sa.literal_column("0"))
+    ).offset(NOTHING)
+
+
+def _cycles(month: Month, fixed_cycles: str, asked: sa.FromClause | None) -> sa.Select[Any]:
+    """Each benefit with the end of its cycle, and all that says whether the cycle is due."""
+    found = sa.select(
+        benefit.c.id.label("benefitId"),
+        credit_card.c.userId,
+        credit_card.c.openedDate,
+        benefit.c.startDate,
+        benefit.c.endDate,
+        benefit.c.occurrencesInCycle,
+        sa.func.greatest(benefit.c.createdAt, credit_card.c.createdAt).label("createdAt"),
+        cycles.frequency().in_(FREQUENCIES).label("in_scope"),
+        cycles.has_no_anniversary().label("has_no_anniversary"),
+        cycles.end(month, fixed_cycles).label("cycleEndDate"),
+    ).select_from(benefit.outerjoin(credit_card, credit_card.c.id == benefit.c.creditCardId))
+    if asked is not None:
+        found = found.where(benefit.c.id == asked.c.benefitId).correlate(asked)
+    return found.offset(NOTHING)
 
 
 def _reason(scope: Scope, pair: Columns, subject: Columns, there: Columns) -> sa.ColumnElement[str]:

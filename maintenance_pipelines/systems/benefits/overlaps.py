@@ -21,23 +21,23 @@ Columns = ReadOnlyColumnCollection[str, sa.ColumnElement[Any]]
 Moment = sa.ColumnElement[Any]
 
 DAY: Moment = sa.literal_column("INTERVAL '24 hours'")
-STARTS, ENDS = benefit_status.c.cycleStartDate, benefit_status.c.cycleEndDate
+starts, ends = benefit_status.c.cycleStartDate, benefit_status.c.cycleEndDate
 
 
 def same_at_another_hour(start: Moment, end: Moment) -> sa.ColumnElement[bool]:
     """Whether both ends of an existing status lie within 24 hours of `start` and `end`."""
     return sa.and_(
-        STARTS.between(start - DAY, start + DAY),
-        ENDS.between(end - DAY, end + DAY),
+        starts.between(start - DAY, start + DAY),
+        ends.between(end - DAY, end + DAY),
     )
 
 
 def shares_a_day(start: Moment, end: Moment) -> sa.ColumnElement[bool]:
     """Whether an existing status has more than 24 hours in common with `start` to `end`."""
     return sa.and_(
-        end > STARTS + DAY,
-        start + DAY < ENDS,
-        STARTS + DAY < ENDS,
+        end > starts + DAY,
+        start + DAY < ends,
+        starts + DAY < ends,
         start + DAY < end,
     )
 
@@ -55,10 +55,10 @@ def existing(month: Month) -> sa.Select[Any]:
     """
     start = cycles.start(month)
     return sa.select(
-        sa.func.bool_or(start == STARTS).label("has_key"),
-        sa.func.min(ENDS).filter(_starts_nearby(month)).label("first_end_nearby"),
-        sa.func.max(ENDS).filter(_starts_nearby(month)).label("last_end_nearby"),
-        sa.func.min(STARTS).filter(_reaches_in(month)).label("first_that_reaches_in"),
+        sa.func.bool_or(starts == start).label("has_key"),
+        sa.func.min(ends).filter(_starts_nearby(month)).label("first_end_nearby"),
+        sa.func.max(ends).filter(_starts_nearby(month)).label("last_end_nearby"),
+        sa.func.min(starts).filter(_reaches_in(month)).label("first_that_reaches_in"),
     ).where(could_meet(month))
 
 
@@ -69,17 +69,15 @@ def reason(
 
     `same_subject` is the condition that finds a status of that benefit, user and occurrence.
     """
-    nearby = (end - DAY, end + DAY)
-    # With three or more starts within a day of each other, an end can lie between these two.
-    between = sa.and_(
+    # Of several that start nearby, an end can lie between the first and the last.
+    another = sa.and_(
         there.first_end_nearby.is_distinct_from(there.last_end_nearby),
         sa.exists().where(same_subject, same_at_another_hour(start, end)),
     )
     return sa.case(
         (there.has_key, "already_present"),
-        (there.first_end_nearby.between(*nearby), "present_at_another_hour"),
-        (there.last_end_nearby.between(*nearby), "present_at_another_hour"),
-        (between, "present_at_another_hour"),
+        (there.first_end_nearby.between(end - DAY, end + DAY), "present_at_another_hour"),
+        (another, "present_at_another_hour"),
         (there.first_that_reaches_in + DAY < end, "would_overlap"),
         else_=sa.null(),
     )
@@ -87,9 +85,9 @@ def reason(
 
 def _starts_nearby(month: Month) -> sa.ColumnElement[bool]:
     day = timedelta(hours=24)
-    return STARTS.between(cycles.moment(month.start - day), cycles.moment(month.start + day))
+    return starts.between(cycles.moment(month.start - day), cycles.moment(month.start + day))
 
 
 def _reaches_in(month: Month) -> sa.ColumnElement[bool]:
     """Of `shares_a_day`, all that can be said without the new cycle's end."""
-    return sa.and_(cycles.moment(month.start + timedelta(hours=24)) < ENDS, ENDS > STARTS + DAY)
+    return sa.and_(ends > cycles.moment(month.start + timedelta(hours=24)), ends > starts + DAY)

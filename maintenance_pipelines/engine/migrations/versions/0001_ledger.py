@@ -66,6 +66,13 @@ def upgrade() -> None:
         sa.Column("done_at", MOMENT),
         schema=SCHEMA,
     )
+    op.create_index(
+        "granule_open",
+        "granule",
+        ["run_id", "first"],
+        postgresql_where=sa.text("done_at IS NULL"),
+        schema=SCHEMA,
+    )
     op.create_table(
         "batch",
         _run_id(),

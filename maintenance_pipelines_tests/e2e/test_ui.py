@@ -1,0 +1,225 @@
+"""`./maintenance up`: the real webserver and daemon, on PostgreSQL storage, through GraphQL."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from maintenance_pipelines_tests.orchestration.household import (
+    JOB,
+    MONTH,
+    App,
+    command,
+    environment,
+    wait_for_batches,
+)
+
+PATIENCE_S = 120
+ASSETS = ("missing_benefit_statuses", "backfilled_benefit_statuses", "verified_benefit_statuses")
+
+LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}"""
+BACKFILL = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}"""
+RUN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
+TERMINATE = """
+mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"""
+LOCATIONS = """
+{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
+  locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+MATERIALIZATIONS = """
+query ($path: [String!]!, $partitions: [String!]!) {
+  assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode {
+    latestMaterializationByPartition(partitions: $partitions) {
+      partition
+      metadataEntries { label
+        ... on IntMetadataEntry { intValue } ... on MarkdownMetadataEntry { mdStr }
+        ... on TextMetadataEntry { text } }
+    } } }
+}"""
+CHECKS = """
+query ($key: AssetKeyInput!, $name: String!) {
+  assetCheckExecutions(assetKey: $key, checkName: $name, limit: 10) {
+    evaluation { success metadataEntries { label ... on TextMetadataEntry { text } } }
+  }
+}"""
+
+
+class Ui:
+    """The webserver's GraphQL."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}/graphql"
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            self.address, body, {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        data = answer["data"]
+        assert isinstance(data, dict)
+        return data
+
+    def is_ready(self) -> bool:
+        try:
+            (location,) = self.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+        except (urllib.error.URLError, ConnectionError, ValueError):
+            return False
+        if location["loadStatus"] != "LOADED":
+            return False
+        assert location["locationOrLoadError"]["__typename"] == "RepositoryLocation", location
+        return True
+
+
+@pytest.fixture
+def ui(settings: dict[str, str]) -> Iterator[Ui]:
+    """The UI and the daemon, started as a person starts them and stopped by Ctrl-C."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        command("up", "--port", str(port)),
+        env=environment(settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        running = Ui(port)
+        wait_for(running.is_ready)
+        yield running
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=PATIENCE_S) == 0
+
+
+def test_a_run_and_a_backfill_launched_from_the_ui_end_with_their_reports_and_checks(
+    ui: Ui, app: App
+) -> None:
+    rows, _ = app.statuses()
+
+    run_id = launch(ui)
+    months = ["2025-06", "2025-07"]
+    begun = ui.ask(
+        BACKFILL,
+        params={
+            "assetSelection": [{"path": ["benefits", name]} for name in ASSETS],
+            "partitionNames": months,
+        },
+    )["launchPartitionBackfill"]
+    assert begun["__typename"] == "LaunchBackfillSuccess", begun
+    # Not until the backfill says so itself: its daemon looks only every half minute.
+    wait_for(lambda: ended(ui, run_id))
+    wait_for(lambda: set(materializations(ui, ASSETS[2], months)) == set(months))
+
+    proved = materializations(ui, ASSETS[2], [MONTH, *months])
+    assert set(proved) == {MONTH, *months}
+    assert {each["state"] for each in proved.values()} == {"verified"}
+    assert proved[MONTH]["report"].startswith(f"# {JOB} {MONTH}: verified")
+    planned = materializations(ui, ASSETS[0], [MONTH])[MONTH]
+    assert proved[MONTH]["applied"] == planned["planned"] > 0
+    written = sum(each["applied"] for each in proved.values())
+    assert app.statuses()[0] == rows + written
+
+    key = {"path": ["benefits", ASSETS[2]]}
+    executions = ui.ask(CHECKS, key=key, name="nothing_left_missing")["assetCheckExecutions"]
+    # A check that is planned for a partition is listed a second time, without an evaluation.
+    evaluations = [each["evaluation"] for each in executions if each["evaluation"]]
+    texts = [{e["label"]: e.get("text") for e in each["metadataEntries"]} for each in evaluations]
+    assert {each["partition"] for each in texts} == {MONTH, *months}
+    assert all(each["success"] for each in evaluations)
+
+
+@pytest.mark.long
+def test_a_run_that_is_terminated_in_the_ui_is_paused_and_its_batches_stay(
+    one_row_at_a_time: None, ui: Ui, app: App
+) -> None:
+    rows, _ = app.statuses()
+    run_id = launch(ui)
+    wait_for_batches(app, 20)
+    terminated = ui.ask(TERMINATE, id=run_id)["terminateRun"]
+    assert terminated["__typename"] == "TerminateRunSuccess"
+    wait_for(lambda: status_of(ui, run_id) == "CANCELED")
+    ((state, applied),) = app.sql(
+        "SELECT state, (SELECT sum(applied) FROM maintenance.batch)::integer FROM maintenance.run"
+    )
+    assert state == "paused"
+    assert app.statuses()[0] == rows + applied
+
+
+@pytest.fixture
+def one_row_at_a_time(settings: dict[str, str]) -> None:
+    """Slow enough to be caught in the middle."""
+    settings.update(MAINTENANCE_BATCH_ROWS="1", MAINTENANCE_GRANULE_ROWS="1")
+
+
+def launch(ui: Ui) -> str:
+    """Launches the job for the month; returns the id of Dagster's run."""
+    launched = ui.ask(
+        LAUNCH,
+        params={
+            "selector": {
+                "repositoryLocationName": "maintenance_pipelines",
+                "repositoryName": "__repository__",
+                "pipelineName": JOB,
+            },
+            "runConfigData": {},
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": MONTH}]},
+        },
+    )["launchRun"]
+    return str(launched["run"]["runId"])
+
+
+def materializations(ui: Ui, asset: str, partitions: list[str]) -> dict[str, dict[str, Any]]:
+    """The metadata of the latest materialization, by partition."""
+    node = ui.ask(MATERIALIZATIONS, path=["benefits", asset], partitions=partitions)
+    return {
+        each["partition"]: {
+            entry["label"]: next(v for k, v in entry.items() if k != "label")
+            for entry in each["metadataEntries"]
+            if len(entry) > 1
+        }
+        for each in node["assetNodeOrError"]["latestMaterializationByPartition"]
+        if each
+    }
+
+
+def status_of(ui: Ui, run_id: str) -> str:
+    return str(ui.ask(RUN, id=run_id)["runOrError"]["status"])
+
+
+def ended(ui: Ui, run_id: str) -> bool:
+    status = status_of(ui, run_id)
+    assert status not in ("FAILURE", "CANCELED")
+    return bool(status == "SUCCESS")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.3)
