@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -42,6 +43,7 @@ class Screen:
     def __init__(self) -> None:
         self.run_seen: Run | None = None
         self.reports: list[str] = []
+        self.lists: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -85,6 +87,10 @@ class Screen:
     def report(self, markdown: str) -> None:
         """Keeps a report."""
         self.reports.append(markdown)
+
+    def rows(self, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps rows that are listed one by one."""
+        self.lists[what] = rows
 
 
 def show_report(markdown: str) -> None:

@@ -128,7 +128,9 @@ def _watch(
     run = screen.run_seen
     if refusal is not None and not work.rehearsed:
         run = _as_it_is(settings, work.job, run)
-    return Finished(Outcome(run, refusal, work.rehearsed, label), screen.reports, interrupted)
+    return Finished(
+        Outcome(run, refusal, work.rehearsed, label, screen.lists), screen.reports, interrupted
+    )
 
 
 def _as_it_is(settings: Settings, job: Job, run: Run | None) -> Run | None:

@@ -158,7 +158,7 @@ def _ledger(database: Database) -> Finding:
     with database.transaction() as connection:
         current = ledger.is_current(connection)
     says = (
-        "is there and current" if current else "is made on first use, or by `maintenance install`"
+        "is there and current" if current else "is made on first use, or by `./maintenance install`"
     )
     return Finding("ledger", says)
 
@@ -199,8 +199,7 @@ def _one(settings: Settings, beginning: str, as_json: bool) -> int:
         shown = runs.active(found.database, found.run)
         failed = failures(registry.find(shown.job), found.database, found.run, FAILURES_SHOWN)
     if as_json:
-        errors = [{"position": each["position"], "error": each["error"]} for each in failed]
-        print_json(_entry(shown) | {"failures": errors})
+        print_json(_entry(shown) | {"failures": failed})
         return 0
     terminal.show_table(("", ""), figures(shown))
     if failed:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from maintenance_pipelines import terminal
@@ -24,12 +24,14 @@ class Outcome:
     `planned`, `applied`, `skipped`, `conflicts`, `failed`, `appeared_since`, `touched_since`;
     `excluded` (reason: candidates) and `checks` (name: whether it holds). With a refusal `error`
     is its sentence and there is `exit_code`; before there is a run, these two are all there is.
+    `failures` and `left_alone` list rows one by one, the first hundred, where there are any.
     """
 
     run: Run | None
     refusal: Refusal | None = None
     rehearsed: bool = False
     label: str = ""
+    lists: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -39,6 +41,7 @@ class Outcome:
     def json(self) -> dict[str, Any]:
         """The keys promised to programs."""
         known = {} if self.run is None else {**self.run.json(), "rehearsed": self.rehearsed}
+        known |= self.lists
         if self.refusal is None:
             return known
         return known | {"error": str(self.refusal), "exit_code": self.exit_code}
@@ -46,7 +49,7 @@ class Outcome:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    print(json.dumps(value))
+    print(json.dumps(value, default=str))
 
 
 def conclude(

@@ -70,6 +70,8 @@ class Database:
         engine = sa.create_engine(
             address,
             pool_size=4,
+            # An error's text would quote what was asked for, an e-mail address perhaps.
+            hide_parameters=True,
             # A transaction pooler hands every transaction to another server session, where a
             # statement prepared in an earlier one is unknown.
             connect_args={
@@ -127,7 +129,10 @@ SETTINGS = sa.text(
     """
 ).bindparams(sa.bindparam("lock_timeout", type_=sa.Numeric))
 
-WORK_MEMORY = sa.text("SELECT set_config('work_mem', :work_mem, true)")
+# Compiling a statement of this size takes longer than running it, whatever its estimated cost.
+WORK_MEMORY = sa.text(
+    "SELECT set_config('work_mem', :work_mem, true), set_config('jit', 'off', true)"
+)
 
 
 def parse_url(url: str, variable: str) -> tuple[sa.URL, str]:

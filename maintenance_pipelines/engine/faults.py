@@ -52,5 +52,6 @@ def describe(error: BaseException) -> str:
     diagnosis = getattr(getattr(error, "orig", None), "diag", None)
     message = getattr(diagnosis, "message_primary", None)
     if message is None:
-        message = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        said = str(getattr(error, "orig", error)).strip().splitlines()
+        message = said[0] if said else type(error).__name__
     return E_MAIL.sub("<e-mail>", message)

@@ -44,14 +44,14 @@ def demand_appliable(
     if run.schema_digest != schema_digest:
         raise Guarded(
             f"Run {run.id} is stale: the tables it relies on have changed since it was planned; "
-            f"`maintenance cancel {name}` and plan again."
+            f"`./maintenance cancel {name}` and plan again."
         )
     if digest is not None and not _names(run, digest):
         raise Guarded(f"Run {run.id} has another digest than the one given; look at it again.")
     if run.approval_due:
         raise Guarded(
             f"Run {run.id} plans {run.planned} rows, more than {run.approval_above}; a second "
-            f"person has to `maintenance approve {run.id}`."
+            f"person has to `./maintenance approve {run.id}`."
         )
     found = plans.digest(
         connection, change.plan, run.planned, change.job, change.scope, change.kind
@@ -59,7 +59,7 @@ def demand_appliable(
     if found != run.digest:
         raise Guarded(
             f"The plan of run {run.id} is not the one that was made: its digest differs. "
-            f"`maintenance cancel {name}` and plan again."
+            f"`./maintenance cancel {name}` and plan again."
         )
 
 
@@ -80,7 +80,7 @@ def _demand_fresh(connection: sa.Connection, run: Run, plan_age: timedelta) -> N
     ).scalar_one()
     if age > plan_age:
         hours = f"{plan_age / timedelta(hours=1):g} hours"
-        again = f"`maintenance cancel {run.reverts}` and plan" if run.reverts else "plan"
+        again = f"`./maintenance cancel {run.reverts}` and plan" if run.reverts else "plan"
         raise Guarded(
             f"Run {run.id} is stale: it was planned more than {hours} ago; {again} again."
         )
@@ -91,7 +91,7 @@ def _demand_not_undone(connection: sa.Connection, run: Run) -> None:
     if undo is not None and undo.state in runs.BEGUN | {"partial"}:
         raise Guarded(
             f"The rollback of run {run.id} is {undo.state}; finish it first with "
-            f"`maintenance resume {run.id}`."
+            f"`./maintenance resume {run.id}`."
         )
 
 

@@ -141,7 +141,7 @@ def ensure(database: Database) -> None:
         if sqlstate(error) == "42501":
             raise Misconfigured(
                 "The ledger is not in this database and this role may not create it: "
-                f"{describe(error)}. Run `maintenance install` once with a stronger role."
+                f"{describe(error)}. Run `./maintenance install` once with a stronger role."
             ) from None
         raise
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine import insertion, ledger, plans, runs
+from maintenance_pipelines.engine import insertion, ledger, plans, runs, verifying
 from maintenance_pipelines.engine.changes import Change
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.insertion import Insertion
@@ -54,7 +54,7 @@ def _unfinished(job: Job, database: Database, scope: Scope, request: Request) ->
             if undo is not None and undo.state in runs.BEGUN:
                 raise Guarded(
                     f"The rollback of run {run.id} is {undo.state}; finish it first with "
-                    f"`maintenance resume {run.id}`."
+                    f"`./maintenance resume {run.id}`."
                 )
             if run.state == "applying":
                 raise Guarded(
@@ -63,7 +63,7 @@ def _unfinished(job: Job, database: Database, scope: Scope, request: Request) ->
             if run.state == "paused":
                 raise Guarded(
                     f"Run {run.id} of {run.label} is paused; "
-                    f"`maintenance resume {run.id}` or `maintenance cancel {run.id}` first."
+                    f"`./maintenance resume {run.id}` or `./maintenance cancel {run.id}` first."
                 )
             if run.state in runs.BEGUN:
                 if request.dagster_run_id is not None:
@@ -106,6 +106,10 @@ def _write(job: Job, database: Database, scope: Scope, request: Request, found: 
                 schema_digest=found.schema_digest,
                 planned=planned,
                 excluded=counts,
+                # The statement that found nothing to do has verified just that.
+                checks=dict.fromkeys([verifying.SCOPE, *verifying.must_hold(job)], True)
+                if complete
+                else {},
                 expected_min=request.expected_rows[0],
                 expected_max=request.expected_rows[1],
                 approval_above=request.approval_above,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from maintenance_pipelines.engine.applying import insertion_of
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.guards import spell_bounds
 from maintenance_pipelines.engine.job import Job
+from maintenance_pipelines.engine.plans import plan_table
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.verifying import Check
 
@@ -77,20 +78,30 @@ def failures(job: Job, database: Database, run: Run, limit: int) -> list[dict[st
     """The first rows that failed: position, key, and the database's error for each."""
     if not run.failed or run.pruned_at is not None:
         return []
-    change = insertion_of(job, run)
-    key = [change.plan.c[f"new_{name}"].label(name) for name in job.change.key]
-    columns = [ledger.exception.c.position, *key, ledger.exception.c.sqlstate]
-    rows = (
-        sa.select(*columns, ledger.exception.c.error)
-        .join_from(
-            ledger.exception, change.plan, change.plan.c.position == ledger.exception.c.position
-        )
-        .where(ledger.exception.c.run_id == run.id, ledger.exception.c.outcome == "failed")
-        .order_by(ledger.exception.c.position)
+    exception = ledger.exception
+    failed = (
+        sa.select(exception.c.position, exception.c.sqlstate, exception.c.error)
+        .where(exception.c.run_id == run.id, exception.c.outcome == "failed")
+        .order_by(exception.c.position)
         .limit(limit)
     )
     with database.transaction() as connection:
-        return [dict(row) for row in connection.execute(rows).mappings()]
+        errors = {row.position: row for row in connection.execute(failed)}
+    named = name_rows(job, database, run, {at: row.error for at, row in errors.items()})
+    return [{**row, "sqlstate": errors[row["position"]].sqlstate} for row in named]
+
+
+def name_rows(
+    job: Job, database: Database, run: Run, errors: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Rows of a plan by their position, each with its key and its error."""
+    prefix = "old" if run.reverts else "new"
+    plan = plan_table(run.id, prefix, job.change.into, run.columns)
+    key = [plan.c[f"{prefix}_{name}"].label(name) for name in job.change.key]
+    rows = sa.select(plan.c.position, *key).where(plan.c.position.in_(list(errors)))
+    with database.transaction() as connection:
+        found = connection.execute(rows.order_by(plan.c.position)).mappings()
+        return [{**row, "error": errors[row["position"]]} for row in found]
 
 
 def person(job: Job, database: Database, run: Run, subject: str, when: str) -> str:

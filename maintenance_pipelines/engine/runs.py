@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -116,7 +116,7 @@ def load(connection: sa.Connection, run_id: str, lock: bool = False) -> Run:
         connection.execute(key)
     found = _read(connection, ledger.run.c.id == run_id)
     if not found:
-        raise BadInput(f"There is no run {run_id}; `maintenance runs` lists them.")
+        raise BadInput(f"There is no run {run_id}; `./maintenance runs` lists them.")
     return found[0]
 
 
@@ -131,7 +131,7 @@ def find(database: Database, beginning: str) -> Run:
     if len(found) > 1:
         raise BadInput(f"{len(found)} runs begin with {beginning}; give more of the id.")
     if not found:
-        raise BadInput(f"There is no run {beginning}; `maintenance runs` lists them.")
+        raise BadInput(f"There is no run {beginning}; `./maintenance runs` lists them.")
     return found[0]
 
 
@@ -145,12 +145,12 @@ def history(database: Database, job: str | None = None, limit: int = 50) -> list
 
 
 def newest(
-    database: Database, job: str, partition: str | None, states: Iterable[str]
+    database: Database, job: str, partition: str | None, states: Container[str]
 ) -> Run | None:
-    """The newest run of a job and partition that is in one of these states."""
+    """The newest run of a job and partition in one of these states; of empty plans the last."""
     with database.transaction() as connection:
-        runs = of_partition(connection, job, partition)
-    return next((run for run in runs if run.state in set(states)), None)
+        found = [run for run in of_partition(connection, job, partition) if run.state in states]
+    return next((run for run in found if run.planned), next(iter(found), None))
 
 
 def of_partition(connection: sa.Connection, job: str, partition: str | None) -> list[Run]:
@@ -193,7 +193,7 @@ def begin(connection: sa.Connection, run: Run, dagster_run_id: str | None) -> st
         change(connection, run.id, **values)
     except IntegrityError:
         raise Guarded(
-            f"Another run is applying {run.label}; wait for it, or see `maintenance runs`."
+            f"Another run is applying {run.label}; wait for it, or see `./maintenance runs`."
         ) from None
     return owner
 

@@ -69,6 +69,8 @@ def rollback(
     if undo.state == "verified":
         with database.transaction() as connection:
             runs.change(connection, run.id, state="rolled_back", held=True)
+            runs.change(connection, undo.id, held=True)
+            undo = runs.load(connection, undo.id)
     return Verification(undo, tuple(checks))
 
 

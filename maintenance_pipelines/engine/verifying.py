@@ -20,8 +20,22 @@ from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
 
 VERIFIABLE = frozenset({"applied", "verified", "partial", "failed"})
-NUMBERS = ("appeared_since", "touched_since")
 SAMPLE = 10
+
+SCOPE = "plan_within_expected_scope"
+MUST_HOLD = {
+    "every_planned_row_accounted_for": "Applied, skipped, conflicting and failed rows add up.",
+    "existing_rows_untouched": "PostgreSQL counted the planned inserts and nothing else.",
+    "new_rows_as_specified": "Every applied row is there as it was planned.",
+    "no_duplicate": "No key of an applied row exists twice.",
+    "nothing_left_missing": "Detection as of the plan's moment finds nothing more to do.",
+}
+"""The engine's own checks after a run, beside the rules of the job."""
+WORTH_KNOWING = {
+    "appeared_since": "Rows that became due after the plan was made.",
+    "touched_since": "Applied rows that the app or its users have changed since.",
+}
+"""Numbers of live traffic, and no failure."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ def conclude(
 ) -> Run:
     """Writes the verdict into the ledger and returns the run as it is then."""
     # A system's own rules may warn as well; the ledger has no column for those.
-    counts = {check.name: check.count for check in checks if check.name in NUMBERS}
+    counts = {check.name: check.count for check in checks if check.name in WORTH_KNOWING}
     blocking = {check.name: check.passed for check in checks if not check.warning}
     with database.transaction() as connection:
         incomplete = run.failed > 0 or run.planned > settled(run)
@@ -91,6 +105,11 @@ def conclude(
         )
         runs.spend(connection, run.id, time.monotonic() - started)
         return runs.load(connection, run.id)
+
+
+def must_hold(job: Job) -> dict[str, str]:
+    """The checks that a run of this job has to pass after it, and what each says."""
+    return MUST_HOLD | {rule.name: rule.says for rule in job.rules if rule.severity == "error"}
 
 
 def settled(run: Run) -> int:
@@ -138,7 +157,7 @@ def counted(connection: sa.Connection, run: Run) -> tuple[int, int, int]:
 def _checks(job: Job, database: Database, run: Run) -> Iterator[Check]:
     change = insertion_of(job, run)
     yield Check(
-        "plan_within_expected_scope",
+        SCOPE,
         run.within_scope,
         f"{run.planned} rows planned",
     )

@@ -110,7 +110,9 @@ def _roll_back(
         )
         undo = undoing.rollback(job, database, found.run, request, order).run
         watcher.run(undo)
-    report = reporting.rollback_report(undo, undoing.left_alone(job, database, undo))
+    left = undoing.left_alone(job, database, undo)
+    watcher.rows("left_alone", [{"id": row, "reason": reason} for row, reason in left])
+    report = reporting.rollback_report(undo, left)
     watcher.report(report)
     context.add_output_metadata(reporting.undone(undo, report))
     says(f"Result: {json.dumps(undo.json())}")

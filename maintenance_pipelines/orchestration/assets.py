@@ -5,7 +5,7 @@ Dagster shows.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 import dagster as dg
@@ -34,6 +34,8 @@ from maintenance_pipelines.orchestration.steps import Step
 
 FAILURES_SHOWN = 10
 """Rows whose error is logged; all of them are in the ledger."""
+FAILURES_LISTED = 100
+"""Rows whose error is handed to programs."""
 
 Results = Iterator[dg.MaterializeResult[None]]
 
@@ -187,10 +189,14 @@ def _apply(step: Step, database: Database, run: Run, config: MaterializationConf
         progress=step.progress(),
     )
     run, failures = apply(step.job, database, run, order, allowed)
-    for position, error in list(failures.items())[:FAILURES_SHOWN]:
+    first = dict(sorted(failures.items())[:FAILURES_LISTED])
+    for position, error in list(first.items())[:FAILURES_SHOWN]:
         step.says(
             f"Row {position} of the plan {'would fail' if config.rehearse else 'failed'}: {error}"
         )
+    if first:
+        named = reports.name_rows(step.job, database, run, first)
+        step.maintenance.watcher.rows("failures", named)
     return replace(run, failed=len(failures)) if config.rehearse else run
 
 
@@ -254,7 +260,7 @@ def _run_to_verify(step: Step, database: Database, named: str | None) -> Run:
     return newest
 
 
-def _newest(step: Step, database: Database, states: Iterable[str]) -> Run | None:
+def _newest(step: Step, database: Database, states: Container[str]) -> Run | None:
     with database.transaction() as connection:
         if not ledger.is_current(connection):
             return None

@@ -8,24 +8,13 @@ import dagster as dg
 
 from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.runs import Run
-from maintenance_pipelines.engine.verifying import Check, Verification
-
-SCOPE = "plan_within_expected_scope"
-
-MUST_HOLD = {
-    "every_planned_row_accounted_for": "Applied, skipped, conflicting and failed rows add up.",
-    "nothing_left_missing": "Detection as of the plan's moment finds nothing more to do.",
-    "no_duplicate": "No key of an applied row exists twice.",
-    "existing_rows_untouched": "PostgreSQL counted the planned inserts and nothing else.",
-    "new_rows_as_specified": "Every applied row is there as it was planned.",
-}
-"""The engine's checks on verification, which block, beside the rules of the job."""
-
-WORTH_KNOWING = {
-    "appeared_since": "Rows that became due after the plan was made.",
-    "touched_since": "Applied rows that the app or its users have changed since.",
-}
-"""The engine's warnings: numbers, and no failure."""
+from maintenance_pipelines.engine.verifying import (
+    SCOPE,
+    WORTH_KNOWING,
+    Check,
+    Verification,
+    must_hold,
+)
 
 
 def scope_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -50,11 +39,11 @@ def scope_result(run: Run) -> dg.AssetCheckResult:
 
 def verification_specs(job: Job, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """The checks on verification: what must hold blocks, what is worth knowing warns."""
-    must_hold = MUST_HOLD | {r.name: r.says for r in job.rules if r.severity == "error"}
+    blocking = must_hold(job)
     worth_knowing = WORTH_KNOWING | {r.name: r.says for r in job.rules if r.severity == "warning"}
     return [
-        dg.AssetCheckSpec(name, asset=asset, blocking=name in must_hold, description=says)
-        for name, says in (must_hold | worth_knowing).items()
+        dg.AssetCheckSpec(name, asset=asset, blocking=name in blocking, description=says)
+        for name, says in (blocking | worth_knowing).items()
     ]
 
 

@@ -6,7 +6,7 @@ without any database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -37,6 +37,9 @@ class Watcher(Protocol):
     def report(self, markdown: str) -> None:
         """A report, as it is stored with the asset."""
 
+    def rows(self, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows that a person has to know one by one: `failures`, or `left_alone`."""
+
 
 class Nobody:
     """No watcher: Dagster's own log is enough."""
@@ -51,6 +54,9 @@ class Nobody:
         """Ignored."""
 
     def report(self, markdown: str) -> None:
+        """Ignored."""
+
+    def rows(self, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Ignored."""
 
 

@@ -25,14 +25,14 @@ def sentence(run: Run) -> str:
     if run.state == "partial":
         cause = f"{run.failed:,} of {run.planned:,} rows failed" if run.failed else run.error
         return (
-            f"{what} is partial: {cause}; see `maintenance runs {name}`, then "
-            f"`maintenance resume {name}`."
+            f"{what} is partial: {cause}; see `./maintenance runs {name}`, then "
+            f"`./maintenance resume {name}`."
         )
     if run.state == "failed":
         broken = ", ".join(check for check, passed in run.checks.items() if not passed)
         return f"{what} has failed: {broken or run.error or 'no row could be applied'}."
     if run.state in ("paused", "interrupted"):
-        return f"{what} is {run.state}; `maintenance resume {name}` goes on with it."
+        return f"{what} is {run.state}; `./maintenance resume {name}` goes on with it."
     return f"{what} is {run.state}."
 
 

@@ -263,7 +263,7 @@ def test_an_interrupted_run_is_paused_and_resume_finishes_it(
     run = newest(app)
     assert process.returncode == 1
     assert err.strip().splitlines()[-1] == (
-        f"Interrupted. Run {run} is paused; `maintenance resume {run}` goes on with it."
+        f"Interrupted. Run {run} is paused; `./maintenance resume {run}` goes on with it."
     )
     assert f"Next: ./maintenance resume {run[:8]}" in out
 

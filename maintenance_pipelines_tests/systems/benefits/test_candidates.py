@@ -27,6 +27,9 @@ from maintenance_pipelines_tests.systems.benefits.situations import Situation, s
 ZONES = ("UTC", "America/Los_Angeles", "Asia/Kathmandu", "Pacific/Kiritimati")
 FIXED_CYCLES = ("yearly-window", "quarterly-repeating")
 LONG_AGO = datetime(2022, 1, 1)
+AUGUST, SEPTEMBER = datetime(2025, 8, 1), datetime(2025, 9, 1)
+DAY, MILLISECOND = timedelta(hours=24), timedelta(milliseconds=1)
+LAST_INSTANT = SEPTEMBER - MILLISECOND
 
 thorough = settings(
     max_examples=80,
@@ -51,6 +54,7 @@ def compare(database: Database, situation: Situation, fixed: str, include: bool,
             for benefit, user, start, occurrence in wanted.wanted
             for nudge in (timedelta(), timedelta(hours=7))
         ]
+        others += [(key[0], "u2" if key[1] == "u1" else "u1", *key[2:]) for key in wanted.wanted]
         keys = {*wanted.wanted, *others, ("nobody", "u1", month.start, 0)}
         due, _ = found(connection, scope, among=keys)
         assert due == wanted.due
@@ -151,9 +155,6 @@ def monthly(number: int, **differences: object) -> Benefit:
     return Benefit(**(plain | differences))  # type: ignore[arg-type]
 
 
-AUGUST, SEPTEMBER = datetime(2025, 8, 1), datetime(2025, 9, 1)
-
-
 def status(number: int, start: datetime, end: datetime) -> Status:
     return Status(f"status{number}-{start}", f"benefit{number}", "u1", start, end, 0, LONG_AGO)
 
@@ -179,14 +180,18 @@ def test_several_statuses_in_the_way_of_one_cycle_count_once(app_of_2025: Databa
         status(0, datetime(2025, 8, 1, 7), datetime(2025, 9, 1, 6, 59)),
         status(1, datetime(2025, 8, 12), datetime(2025, 9, 11)),
         status(1, datetime(2025, 7, 20), datetime(2025, 8, 19)),
+        status(1, SEPTEMBER, datetime(2025, 10, 1) - MILLISECOND),
         status(2, datetime(2025, 8, 12), datetime(2025, 9, 11)),
         status(2, AUGUST, datetime(2025, 8, 11)),
+        status(3, AUGUST + timedelta(hours=1), datetime(2025, 8, 2)),
+        status(3, AUGUST + timedelta(hours=2), SEPTEMBER + timedelta(hours=2)),
+        status(3, AUGUST + timedelta(hours=3), datetime(2025, 12, 1)),
     ]
     with session(app_of_2025) as connection:
-        load(connection, [monthly(number) for number in range(3)], statuses)
+        load(connection, [monthly(number) for number in range(4)], statuses)
         assert found(connection, scope_of(Month(2025, 8))) == (
             {},
-            {"present_at_another_hour": 1, "would_overlap": 1, "already_present": 1},
+            {"present_at_another_hour": 2, "would_overlap": 1, "already_present": 1},
         )
 
 
@@ -257,3 +262,55 @@ def test_each_excluded_pair_is_counted_under_its_first_reason(app_of_2025: Datab
         "invalid_occurrences",
     }
     assert [key[0] for key in due] == ["benefit8"]
+
+
+@pytest.mark.parametrize(
+    ("differences", "reason"),
+    [
+        ({"starts": LAST_INSTANT}, None),
+        ({"starts": SEPTEMBER}, "not_started"),
+        ({"created": LAST_INSTANT}, None),
+        ({"created": SEPTEMBER}, "created_after_cycle"),
+        ({"card": Card("card0", "u1", LAST_INSTANT, LAST_INSTANT)}, None),
+        ({"card": Card("card0", "u1", None, SEPTEMBER)}, "created_after_cycle"),
+        ({"card": Card("card0", "u1", SEPTEMBER, LONG_AGO)}, "card_not_open"),
+        ({"ends": AUGUST}, None),
+        ({"ends": AUGUST - MILLISECOND}, "expired"),
+        ({"occurrences": 366}, None),
+        ({"occurrences": 367}, "invalid_occurrences"),
+    ],
+)
+def test_the_last_instant_of_a_cycle_still_belongs_to_it(
+    app_of_2025: Database, differences: dict[str, object], reason: str | None
+) -> None:
+    with session(app_of_2025) as connection:
+        load(connection, [monthly(0, **differences)], [])
+        due, reasons = found(connection, scope_of(Month(2025, 8)))
+    assert reasons == ({} if reason is None else {reason: 1})
+    assert bool(due) is (reason is None)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "reason"),
+    [
+        (AUGUST - 40 * DAY, AUGUST + DAY, None),
+        (AUGUST - 40 * DAY, AUGUST + DAY + MILLISECOND, "would_overlap"),
+        (LAST_INSTANT - DAY, SEPTEMBER + 40 * DAY, None),
+        (LAST_INSTANT - DAY - MILLISECOND, SEPTEMBER + 40 * DAY, "would_overlap"),
+        (AUGUST + 5 * DAY, AUGUST + 6 * DAY, None),
+        (AUGUST + 5 * DAY, AUGUST + 6 * DAY + MILLISECOND, "would_overlap"),
+        (AUGUST + DAY, LAST_INSTANT - DAY, "present_at_another_hour"),
+        (AUGUST - DAY, LAST_INSTANT + DAY, "present_at_another_hour"),
+        (AUGUST + DAY + MILLISECOND, LAST_INSTANT, "would_overlap"),
+        (AUGUST - DAY - MILLISECOND, LAST_INSTANT, "would_overlap"),
+        (AUGUST + 7 * MILLISECOND, LAST_INSTANT + DAY + MILLISECOND, "would_overlap"),
+    ],
+)
+def test_exactly_twenty_four_hours_are_still_apart(
+    app_of_2025: Database, start: datetime, end: datetime, reason: str | None
+) -> None:
+    with session(app_of_2025) as connection:
+        load(connection, [monthly(0)], [status(0, start, end)])
+        due, reasons = found(connection, scope_of(Month(2025, 8)))
+    assert reasons == ({} if reason is None else {reason: 1})
+    assert bool(due) is (reason is None)
