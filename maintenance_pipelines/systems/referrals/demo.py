@@ -1,0 +1,87 @@
+"""Demo data: four communities, eight months, and counters that were never reset.
+
+`build` fills an empty schema: `story.py` tells what happened to some 1,700 members, and `--scale`
+makes the server copy them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from maintenance_pipelines.systems.referrals.schema import (
+    TABLES,
+    add_app_keys,
+    commission,
+    create_unkeyed_app_tables,
+    creator,
+    member,
+    refund,
+)
+from maintenance_pipelines.systems.referrals.story import LAST_DAY, OCTOBER, Rows, tell
+
+SEED = 2025
+DISTINCT = 17
+"""Characters of an id that tell the originals apart; a copy's number takes the other eight."""
+KEYS_BESIDE_IDS = (
+    "userId",
+    "membershipId",
+    "referralCode",
+    "referredBy",
+    "companyId",
+    "whopPaymentId",
+    "whopMembershipId",
+)
+NOW = datetime(OCTOBER.year, OCTOBER.number, LAST_DAY, 23, tzinfo=UTC)
+"""The moment at which the data ends: October is the running month."""
+
+
+def build(connection: sa.Connection, schema: str, seed: int = SEED, scale: int = 1) -> None:
+    """Create the app's tables in `schema`, which has none, and fill them.
+
+    The same `seed` gives the same rows. `scale` multiplies communities and all that is theirs.
+    Everything happens in the caller's transaction.
+    """
+    create_unkeyed_app_tables(connection, schema)
+    for table, content in _contents(tell(seed)):
+        connection.execute(table.insert(), content)
+        if scale > 1:
+            connection.execute(_copies(table, list(content[0]), scale))
+    add_app_keys(connection, schema)
+    quote = connection.dialect.identifier_preparer.quote
+    for table in TABLES:
+        connection.execute(sa.text(f"ANALYZE {quote(schema)}.{quote(table.name)}"))
+
+
+def _contents(rows: Rows) -> tuple[tuple[sa.Table, list[dict[str, Any]]], ...]:
+    return (
+        (creator, rows.creators),
+        (member, rows.members),
+        (commission, rows.commissions),
+        (refund, rows.refunds),
+    )
+
+
+def _copies(table: sa.Table, columns: list[str], scale: int) -> sa.Insert:
+    """Copies of every row, differing in keys, names and addresses by the number of the copy."""
+    copies = sa.func.generate_series(1, scale - 1).table_valued("number", joins_implicitly=True)
+    copy = copies.render_derived(name="copy").c.number
+    suffix = sa.func.lpad(sa.func.to_hex(copy), 8, "0", type_=sa.Text)
+    number = sa.cast(copy, sa.Text)
+
+    def value(name: str) -> sa.ColumnElement[Any]:
+        column = table.c[name]
+        if name in KEYS_BESIDE_IDS:
+            return column + "-" + number
+        if column.primary_key or column.foreign_keys:
+            return sa.func.left(column, DISTINCT, type_=sa.Text) + suffix
+        if name == "email":
+            return sa.func.replace(column, "@", "+" + number + "@")
+        if name in ("username", "companyName"):
+            return column + " " + number
+        return column
+
+    rows = sa.select(*map(value, columns))
+    return table.insert().from_select(columns, rows, include_defaults=False)
