@@ -16,7 +16,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -28,6 +30,7 @@ from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.engine.planning import Request
+from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.systems.benefits.backfill import benefit_status_backfill as job
 from maintenance_pipelines.systems.benefits.options import BenefitsOptions
 
@@ -136,7 +139,9 @@ def _count_and_time_row_by_row(bench: Bench) -> tuple[int, float]:
     return int(count[0]), seconds
 
 
-def _create_missing(connection: psycopg.Connection[tuple[object, ...]], due: list[tuple]) -> int:  # type: ignore[type-arg]
+def _create_missing(
+    connection: psycopg.Connection[tuple[Any, ...]], due: list[tuple[Any, ...]]
+) -> int:
     keys = ", ".join(["(%s, %s, %s, %s)"] * len(due))
     values = [value for row in due for value in (row[0], row[1], row[2], row[4])]
     query = bare_backfill.WHICH_EXIST.format(keys=keys).encode()
@@ -170,12 +175,12 @@ def _apply_all(database: Database) -> None:
     verification = verifying.verify(job, database, run)
     marks.append(time.monotonic())
     assert verification.run.state == "verified", verification
-    steps = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(marks)]
     plan, apply, verify = steps
     print(f"    {run.planned:,} rows: plan {plan:.1f}, apply {apply:.1f}, verify {verify:.1f}")
 
 
-def _plan(database: Database) -> planning.Run:
+def _plan(database: Database) -> Run:
     return planning.plan(job, database, SCOPE, REQUEST)
 
 
@@ -199,7 +204,7 @@ def _open(url: str) -> Iterator[Database]:
         database.dispose()
 
 
-def _autocommit(url: str) -> psycopg.Connection[tuple[object, ...]]:
+def _autocommit(url: str) -> psycopg.Connection[tuple[Any, ...]]:
     return psycopg.connect(url, autocommit=True)
 
 

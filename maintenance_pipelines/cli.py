@@ -11,7 +11,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from maintenance_pipelines import terminal
-from maintenance_pipelines.commands import deciding, keeping, looking, running
+from maintenance_pipelines.commands import checking, deciding, keeping, looking, running
 from maintenance_pipelines.commands.outcomes import print_json
 from maintenance_pipelines.engine.refusals import Refusal
 from maintenance_pipelines.orchestration.sentences import refusal_of
@@ -35,6 +35,7 @@ app.command()(keeping.up)
 app.command(context_settings=PASS_ON)(keeping.test)
 app.command()(looking.jobs)
 app.command()(looking.doctor)
+app.command()(checking.check)
 app.command()(keeping.install)
 app.command()(looking.grants)
 app.command()(running.plan)

@@ -140,12 +140,16 @@ class Settings(BaseSettings):
         return frozenset(name.strip() for name in text.split(",") if name.strip())
 
     def options(self, job: Job) -> BaseModel:
-        """The job's options, each from the variable `<SYSTEM>_<OPTION>`; absent ones default."""
-        prefix = _prefix(job.system)
-        texts = {field: self._text(prefix + field.upper()) for field in job.options.model_fields}
+        """The job's options; see `options_of`."""
+        return self.options_of(job.system, job.options)
+
+    def options_of(self, system: str, model: type[BaseModel]) -> BaseModel:
+        """A system's options, each from the variable `<SYSTEM>_<OPTION>`; absent ones default."""
+        prefix = _prefix(system)
+        texts = {field: self._text(prefix + field.upper()) for field in model.model_fields}
         given: dict[str, Any] = {field: text for field, text in texts.items() if text is not None}
         try:
-            return job.options.model_validate(given)
+            return model.model_validate(given)
         except ValidationError as error:
             raise _refusal(error, prefix) from None
 

@@ -61,7 +61,7 @@ def home() -> Iterator[Path]:
 def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """What a developer has exported, or has in `.env` or `.maintenance`, is out of tests' reach."""
     for name in list(os.environ):
-        if name.startswith(("MAINTENANCE_", "DAGSTER_", "BENEFITS_", "PG")):
+        if name.startswith(("MAINTENANCE_", "DAGSTER_", "BENEFITS_", "REFERRALS_", "PG")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MAINTENANCE_ENV_FILE", os.devnull)
     monkeypatch.setenv("MAINTENANCE_HOME", str(home))

@@ -12,8 +12,8 @@ from maintenance_pipelines.cli import app
 from maintenance_pipelines_tests.orchestration.household import command, environment
 
 VERBS = {
-    "demo", "up", "test", "jobs", "doctor", "install", "grants", "plan", "apply", "run", "verify",
-    "approve", "rollback", "pause", "resume", "cancel", "runs", "prune",
+    "demo", "up", "test", "jobs", "doctor", "check", "install", "grants", "plan", "apply", "run",
+    "verify", "approve", "rollback", "pause", "resume", "cancel", "runs", "prune",
 }  # fmt: skip
 
 

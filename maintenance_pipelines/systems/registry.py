@@ -1,15 +1,65 @@
-"""Every job of every system, by name."""
+"""Every job of every system, by name, and the checks of the systems that have rules."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
+from typing import Any, Protocol
 
-from maintenance_pipelines.engine.job import Job
+from pydantic import BaseModel
+
+from maintenance_pipelines.engine.consistency import Consistency, ConsistencyRule
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.systems.benefits.backfill import benefit_status_backfill
+from maintenance_pipelines.systems.referrals import diagnosis as referrals_diagnosis
+from maintenance_pipelines.systems.referrals import options as referrals_options
+from maintenance_pipelines.systems.referrals import rules as referrals_rules
 
 JOBS: Mapping[str, Job] = MappingProxyType({job.name: job for job in (benefit_status_backfill,)})
+
+
+class Diagnosis(Protocol):
+    """All that a system knows of a month."""
+
+    @property
+    def consistency(self) -> Consistency:
+        """The findings on the system's rules."""
+
+    def json(self) -> dict[str, Any]:
+        """For programs: the keys of the consistency answer, and the system's own."""
+
+    def markdown(self) -> str:
+        """For people."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What must hold of a system's data, whether or not a job has worked on it.
+
+    `scope` is given the database, the moment that counts as now (aware, UTC), a month or None for
+    the running one, and the settings read as `options`. `diagnose` refuses a future month.
+    """
+
+    options: type[BaseModel]
+    scope: Callable[[Database, datetime, str | None, Any], Scope]
+    rules: tuple[ConsistencyRule, ...]
+    diagnose: Callable[[Database, Scope], Diagnosis]
+
+
+CHECKS: Mapping[str, Checks] = MappingProxyType(
+    {
+        "referrals": Checks(
+            referrals_options.ReferralsOptions,
+            referrals_options.scope_on,
+            referrals_rules.RULES,
+            referrals_diagnosis.diagnose,
+        )
+    }
+)
 
 
 def find(name: str) -> Job:
@@ -18,3 +68,14 @@ def find(name: str) -> Job:
     if job is None:
         raise BadInput(f"There is no job {name!r}; the jobs are: {', '.join(sorted(JOBS))}.")
     return job
+
+
+def checks_of(system: str) -> Checks:
+    """The checks of the system of that name; refuses a name without any."""
+    checks = CHECKS.get(system)
+    if checks is None:
+        raise BadInput(
+            f"There is no system {system!r} with rules of its own; "
+            f"those that have them are: {', '.join(sorted(CHECKS))}."
+        )
+    return checks

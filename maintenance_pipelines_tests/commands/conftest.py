@@ -1,4 +1,4 @@
-"""The fixtures that orchestration, commands and e2e share."""
+"""The fixtures that orchestration, commands and e2e share, and referrals' databases."""
 
 from maintenance_pipelines_tests.orchestration.fixtures import (
     app,
@@ -7,5 +7,6 @@ from maintenance_pipelines_tests.orchestration.fixtures import (
     settings,
     terminal,
 )
+from maintenance_pipelines_tests.systems.referrals.conftest import healthy, stale
 
-__all__ = ["app", "benefits_template", "dagster_url", "settings", "terminal"]
+__all__ = ["app", "benefits_template", "dagster_url", "healthy", "settings", "stale", "terminal"]

@@ -1,4 +1,4 @@
-"""A system small enough to hold in the head: every garden should have a bed in each of its slots."""
+"""A system small enough to hold in the head: every garden should have a bed in each slot."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine import applying, planning, undoing, verifying
+from maintenance_pipelines.engine.database import Database, Limits
 from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.job import AssetNames, Insert, Job, NoOptions, Scope
 from maintenance_pipelines.engine.months import Months
 from maintenance_pipelines.engine.planning import Request
+from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.engine.verifying import Verification
 
 AS_OF = datetime(2025, 9, 1, tzinfo=UTC)
 PARTITION = "2025-08"
@@ -40,20 +43,23 @@ bed = sa.Table(
 
 def candidates(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]:
     """Every slot of every garden; closed gardens and slots with a bed are left alone."""
-    slot = sa.func.generate_series(1, garden.c.slots).table_valued("slot").render_derived()
-    there = sa.exists().where(bed.c.gardenId == garden.c.id, bed.c.slot == slot.c.slot)
-    statement = sa.select(
+    slot: sa.ColumnElement[int]
+    if among is None:
+        series = sa.func.generate_series(1, garden.c.slots).table_valued("slot").render_derived()
+        slot, places = series.c.slot.cast(sa.Integer), garden.join(series, sa.true())
+    else:
+        slot = among.c.slot
+        here = (among.c.gardenId == garden.c.id) & slot.between(1, garden.c.slots)
+        places = garden.join(among, here)
+    there = sa.exists().where(bed.c.gardenId == garden.c.id, bed.c.slot == slot)
+    return sa.select(
         garden.c.id.label("gardenId"),
-        slot.c.slot.cast(sa.Integer).label("slot"),
+        slot.label("slot"),
         sa.case(
             (garden.c.openedAt > scope.naive_as_of, "not_open"),
             (there, "already_present"),
         ).label("reason"),
-    ).select_from(garden.join(slot, sa.true()))
-    if among is not None:
-        key = sa.and_(among.c.gardenId == garden.c.id, among.c.slot == slot.c.slot)
-        statement = statement.where(sa.exists().where(key))
-    return statement
+    ).select_from(places)
 
 
 def constants(scope: Scope) -> Mapping[str, Any]:
@@ -86,11 +92,43 @@ scope = Scope(AS_OF, PARTITION, NoOptions())
 someone = Request(operator="ann")
 now = Order()
 
+SMALL = Limits(lock_timeout_ms=100, batch_rows=20, granule_rows=5, workers=1, attempts=3)
+"""One batch at a time, of four granules with five rows each, and little patience."""
+
+
+def plan(database: Database, operator: str = "ann", **request: Any) -> Run:
+    """Plans the job as that operator."""
+    return planning.plan(job, database, scope, Request(operator, **request))
+
+
+def apply(database: Database, run: Run, **order: Any) -> Run:
+    """Applies a run of the job."""
+    return applying.apply(job, database, run, Order(**order))[0]
+
+
+def finish(database: Database, run: Run) -> Verification:
+    """What remains to be done of a run, as a new start of the job does it."""
+    if run.planned and run.state != "applied":
+        run = apply(database, run)
+    return verifying.verify(job, database, run)
+
+
+def backfill(database: Database) -> Verification:
+    """The whole job: plan, or the interrupted run of the partition; apply; verify."""
+    return finish(database, plan(database))
+
+
+def undo(database: Database, run: Run) -> Verification:
+    """Rolls a run of the job back."""
+    return undoing.rollback(job, database, run, someone, now)
+
 
 def plant(database: Database, gardens: int, slots: int, beds: int = 0) -> None:
     """Creates the app's tables with so many gardens; the first `beds` of them have all beds."""
     with database.transaction() as connection:
         metadata.create_all(connection)
+        path = sa.text("SELECT set_config('search_path', quote_ident(:schema), true)")
+        connection.execute(path, {"schema": database.schema})
         opened = AS_OF.replace(tzinfo=None) - timedelta(days=30)
         connection.execute(
             sa.text(
@@ -124,3 +162,24 @@ def write(database: Database, statement: str) -> None:
 def beds(database: Database) -> int:
     """How many beds there are."""
     return int(rows(database, 'SELECT count(*) FROM "Bed"')[0][0])
+
+
+def contents(database: Database) -> list[tuple[Any, ...]]:
+    """Every bed, all of it but its id."""
+    columns = '"gardenId", slot, watered, "updatedAt", notes'
+    return rows(database, f'SELECT {columns} FROM "Bed" ORDER BY 1, 2')
+
+
+def snapshot(database: Database) -> list[tuple[Any, ...]]:
+    """Every bed, ids and PostgreSQL's own row versions included: equal only where untouched."""
+    return rows(database, 'SELECT xmin::text, ctid::text, * FROM "Bed" ORDER BY id')
+
+
+def checks(verification: Verification) -> dict[str, bool]:
+    """Whether each blocking check held."""
+    return {check.name: check.passed for check in verification.checks if not check.warning}
+
+
+def numbers(verification: Verification) -> dict[str, int]:
+    """The figure of each check that is a number and no failure."""
+    return {check.name: check.count for check in verification.checks if check.warning}

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-import pandas as pd
-
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """The rows as a Markdown table under a bold title; says so where there are none."""
+    # It takes most of a second to import, which verbs without a report should not cost.
+    import pandas as pd
+
     frame = pd.DataFrame([tuple(row) for row in rows], columns=list(columns)).astype(object)
     if frame.empty:
         return f"**{title}**: none."

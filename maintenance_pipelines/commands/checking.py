@@ -1,0 +1,72 @@
+"""check: whether an application's data is consistent, by the rules of its system."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from maintenance_pipelines import terminal
+from maintenance_pipelines.commands import options
+from maintenance_pipelines.commands.outcomes import print_json
+from maintenance_pipelines.engine.consistency import Consistency, Finding, judge
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.job import Scope
+from maintenance_pipelines.engine.months import Month
+from maintenance_pipelines.orchestration.moments import as_of as read_moment
+from maintenance_pipelines.orchestration.moments import utc_now
+from maintenance_pipelines.orchestration.resources import connect
+from maintenance_pipelines.settings import Settings
+from maintenance_pipelines.systems import registry
+from maintenance_pipelines.systems.registry import Checks
+
+
+def check(
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="A system with rules, like referrals.")
+    ],
+    month: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="Diagnose this month, like 2025-08. Default: rules alone."),
+    ] = None,
+    as_of: options.AsOf = None,
+    json: options.Json = False,
+) -> int:
+    """Whether the data is consistent, or the diagnosis of a month; nothing is written."""
+    checks, moment = registry.checks_of(system), read_moment(as_of, utc_now())
+    asked = None if month is None else str(Month.parse(month))
+    settings = Settings.load()
+    chosen = settings.options_of(system, checks.options)
+    database = connect(settings, system)
+    try:
+        scope = checks.scope(database, moment, asked, chosen)
+        found = _judge if asked is None else _diagnose
+        return 0 if found(checks, database, scope, json).valid else 1
+    finally:
+        database.dispose()
+
+
+def _judge(checks: Checks, database: Database, scope: Scope, as_json: bool) -> Consistency:
+    found = judge(database, scope, checks.rules)
+    if as_json:
+        print_json(found.json())
+        return found
+    columns = ("rule", "", "offenders", "first")
+    terminal.show_table(columns, [_line(finding) for finding in found.findings])
+    terminal.say(f"The data is {'valid' if found.valid else 'NOT valid'}.")
+    return found
+
+
+def _diagnose(checks: Checks, database: Database, scope: Scope, as_json: bool) -> Consistency:
+    found = checks.diagnose(database, scope)
+    if as_json:
+        print_json(found.json())
+    else:
+        terminal.show_report(found.markdown())
+    return found.consistency
+
+
+def _line(finding: Finding) -> tuple[object, ...]:
+    state = "holds" if finding.passed else finding.severity
+    first = f"{finding.first[0].id}: {finding.first[0].detail}" if finding.first else ""
+    return finding.rule.name, state, finding.count, finding.failure or first
