@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psycopg
@@ -70,9 +70,11 @@ class Crew:
 
     def _break_off(self) -> None:
         for connection in list(self._connections):
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            driver.cancel_safe()
+            # It may have come to its end just now, or its server may be gone.
+            with suppress(sa.exc.SQLAlchemyError, psycopg.Error):
+                driver = connection.connection.driver_connection
+                assert isinstance(driver, psycopg.Connection)
+                driver.cancel_safe()
 
 
 def _await_one(under_way: set[Future[None]], after_each: Callable[[], None]) -> set[Future[None]]:

@@ -12,7 +12,7 @@ from maintenance_pipelines.engine.catalog import Reference
 from maintenance_pipelines.engine.insertion import Insertion
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.plans import Span
-from maintenance_pipelines.engine.proof import Counts
+from maintenance_pipelines.engine.proof import Counts, ProofFailed, Reading, spell
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,9 @@ class Removal:
         names = ["run_id", "position", "outcome"]
         recorded = ledger.exception.insert().from_select(names, stayed).cte("recorded")
         count = sa.select(sa.func.count()).select_from(removed).add_cte(recorded)
+        earlier = Reading.take(connection)
         written = connection.execute(count).scalar_one()
+        self._demand_dependents_spared(connection, earlier)
         return written, (0, 0, written)
 
     def still_there(self, connection: sa.Connection) -> int:
@@ -145,6 +147,26 @@ class Removal:
             for name in self.undone.touchable()
         ]
         return sa.or_(sa.false(), *differences)
+
+    def _demand_dependents_spared(self, connection: sa.Connection, earlier: Reading) -> None:
+        """Raises `ProofFailed` where rows that depend on removed ones went with them.
+
+        One that was committed while the removal waited for its row is not seen by its condition,
+        but is by the foreign key's cascade; no allowed trigger excuses that.
+        """
+        dependents = {
+            f"{reference.child_schema}.{reference.child}"
+            for reference in self.references
+            if reference.child != self.target.name
+        }
+        changes = Reading.take(connection).since(earlier)
+        lost = {
+            table: counts
+            for table, counts in changes.items()
+            if table in dependents and any(counts[1:])
+        }
+        if lost:
+            raise ProofFailed(f"Rows that depend on removed ones went with them: {spell(lost)}.")
 
     def _depended_on(self) -> sa.ColumnElement[bool]:
         dependents: list[sa.ColumnElement[bool]] = []
