@@ -33,6 +33,16 @@ def terminate(database: Database) -> int:
         return int(connection.execute(ended).scalar_one())
 
 
+def waits_for_a_lock(database: Database) -> bool:
+    """Whether any session in this database is waiting for a lock right now."""
+    waiting = sa.text(
+        "SELECT count(*) > 0 FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with database.engine.connect() as connection:
+        return bool(connection.execute(waiting).scalar_one())
+
+
 @contextmanager
 def meanwhile(work: Callable[[threading.Event], Any]) -> Iterator[threading.Event]:
     """Runs `work` in a thread of its own until the end, which it is told by an event.

@@ -51,13 +51,15 @@ def test_a_row_whose_reason_has_gone_is_a_conflict(gardens: Database) -> None:
     assert (left.state, left.applied, left.conflicts, left.skipped) == ("applied", 23, 7, 0)
 
 
+@pytest.mark.parametrize("batch", [1, 20])
 def test_a_row_that_the_app_is_about_to_commit_is_waited_for_and_skipped(
-    make_database: MakeDatabase, gardens: Database, app_url: str
+    make_database: MakeDatabase, gardens: Database, app_url: str, batch: int
 ) -> None:
-    run = toy.plan(gardens)
-    patient = make_database(app_url, Limits(lock_timeout_ms=700))
+    limits = replace(toy.SMALL, lock_timeout_ms=700, batch_rows=batch, granule_rows=batch)
+    patient = make_database(app_url, limits)
+    run = toy.plan(patient)
     with holding(app_url, add("g000007", 3)) as app:
-        later = threading.Timer(0.2, app.commit)
+        later = threading.Timer(0.4, app.commit)
         later.start()
         left = toy.apply(patient, run)
         later.join()
@@ -293,6 +295,25 @@ def test_a_process_whose_run_was_taken_over_commits_no_further_batch(
     assert str(verdict) == f"Run {run.id} has been taken over by another process; this one stops."
     assert toy.snapshot(database) == before
     assert runs.find(database, run.id).state == "verified"
+
+
+def test_a_batch_does_not_begin_once_its_run_has_been_taken_over(gardens: Database) -> None:
+    run = toy.plan(gardens)
+    looked: list[bool] = []
+
+    def take_over(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if "FROM maintenance.granule" in statement and "LIMIT" in statement:
+            looked.append(True)
+        elif looked == [True] and "set_config" in statement:
+            # It has found its batch and has not begun with it.
+            looked.append(False)
+            toy.write(gardens, "UPDATE maintenance.run SET owner = 'another|1|2|3'")
+
+    sa.event.listen(gardens.engine, "before_cursor_execute", take_over)
+    with pytest.raises(Guarded, match="has been taken over by another process"):
+        toy.apply(gardens, run)
+    assert looked == [True, False]
+    assert toy.beds(gardens) == 20
 
 
 def test_a_takeover_waits_for_the_batch_that_is_under_way(gardens: Database, app_url: str) -> None:

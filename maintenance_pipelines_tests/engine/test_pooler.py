@@ -51,3 +51,19 @@ def test_a_pooler_between_sessions_with_other_time_zones_changes_no_digest(
         name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
         connection.exec_driver_sql(zone.format(name))
     assert toy.finish(pooled, run).run.state == "verified"
+
+
+def test_no_setting_of_the_jobs_stays_behind_in_a_session(gardens: Database) -> None:
+    names = "TimeZone", "DateStyle", "statement_timeout", "lock_timeout", "work_mem"
+
+    def settings() -> list[tuple[str, ...]]:
+        with gardens.engine.connect() as connection:
+            return [tuple(connection.exec_driver_sql(f"SHOW {name}").one()) for name in names]
+
+    before = settings()
+    with gardens.transaction() as connection:
+        connection.exec_driver_sql("SET TimeZone = 'Asia/Tokyo'")
+    theirs = settings()
+    assert theirs != before
+    toy.undo(gardens, toy.backfill(gardens).run)
+    assert settings() == theirs

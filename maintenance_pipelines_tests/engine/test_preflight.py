@@ -167,6 +167,8 @@ def test_a_read_only_database_is_refused(
     )
     database = make_database(app_url, toy.SMALL)
     assert refused(database).startswith("The database is read-only")
+    with pytest.raises(Misconfigured, match="The database is read-only"):
+        preflight(toy.job, database)
 
 
 def test_row_level_security_that_would_hide_rows_is_refused(

@@ -16,7 +16,7 @@ from maintenance_pipelines.engine.verifying import Verification
 from maintenance_pipelines_tests.conftest import MakeDatabase
 from maintenance_pipelines_tests.engine import toy
 from maintenance_pipelines_tests.engine.processes import Worker
-from maintenance_pipelines_tests.engine.sessions import holding
+from maintenance_pipelines_tests.engine.sessions import holding, meanwhile, waits_for_a_lock
 
 SHEDS = """
     CREATE TABLE "Shed" (
@@ -137,17 +137,20 @@ def test_a_dependent_that_commits_while_its_row_is_being_removed_is_never_lost(
 ) -> None:
     run = toy.backfill(gardens).run
     toy.write(gardens, SHEDS)
-    patient = make_database(app_url, toy.Limits(lock_timeout_ms=700))
+    patient = make_database(app_url, toy.Limits(lock_timeout_ms=700, workers=1))
     theirs = """INSERT INTO "Shed" SELECT 1, id FROM "Bed" WHERE "gardenId" = 'g000009'
         AND slot = 4"""
     with holding(app_url, theirs) as app:
-        later = threading.Timer(0.2, app.commit)
-        later.start()
+
+        def commit(over: threading.Event) -> None:
+            while not waits_for_a_lock(gardens) and not over.is_set():
+                over.wait(0.01)
+            app.commit()
+
         # The removal has looked for dependents before it waits: only the cascade finds this one,
         # and only the database's own counts tell.
-        with pytest.raises(ProofFailed, match="Shed"):
+        with meanwhile(commit), pytest.raises(ProofFailed, match="Shed"):
             toy.undo(patient, run)
-        later.join()
     assert toy.rows(gardens, 'SELECT count(*) FROM "Shed"') == [(1,)]
     undo = toy.undo(patient, run)
     assert (undo.run.state, undo.run.applied, undo.run.conflicts) == ("verified", 29, 1)
