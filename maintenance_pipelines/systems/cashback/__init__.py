@@ -1,0 +1,1 @@
+"""Cashback: six tables added to the databases of a lending application, instance by instance."""
