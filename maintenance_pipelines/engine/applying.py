@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.execution import Order, execute
-from maintenance_pipelines.engine.insertion import Insertion
-from maintenance_pipelines.engine.job import Job, Scope
+from maintenance_pipelines.engine.job import Job
+from maintenance_pipelines.engine.kinds import change_of
 from maintenance_pipelines.engine.preflight import preflight
 from maintenance_pipelines.engine.runs import Run
-
-
-def insertion_of(job: Job, run: Run) -> Insertion:
-    """The change that a run has planned, from what the ledger holds of it."""
-    scope = Scope(run.as_of, run.partition, job.options.model_validate(dict(run.options)))
-    return Insertion(job, scope, run.id, run.columns)
 
 
 def apply(
@@ -30,4 +24,4 @@ def apply(
     applied, with `Misconfigured` a database that has become unfit.
     """
     found = preflight(job, database, allowed_triggers)
-    return execute(database, insertion_of(job, run), run, found, order)
+    return execute(database, change_of(job, run), run, found, order)

@@ -8,7 +8,8 @@ at fault. No savepoints: rolled back, they would inflate the database's own coun
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,10 +17,10 @@ import sqlalchemy as sa
 import tenacity
 
 from maintenance_pipelines.engine import granules, ledger, runs
-from maintenance_pipelines.engine.changes import Change
+from maintenance_pipelines.engine.changes import Busy, Change
 from maintenance_pipelines.engine.crew import Crew
 from maintenance_pipelines.engine.database import Database
-from maintenance_pipelines.engine.faults import GIVE_WAY, Fault, describe, judge, sqlstate
+from maintenance_pipelines.engine.faults import GIVE_WAY, Fault, Raced, describe, judge, sqlstate
 from maintenance_pipelines.engine.plans import Span
 from maintenance_pipelines.engine.proof import Reading, demand_exactly
 from maintenance_pipelines.engine.runs import Run
@@ -57,6 +58,7 @@ class Batches:
     done: int = 0
     waiting: int = 0
     failures: dict[int, str] = field(default_factory=dict)
+    put_off: list[Span] = field(default_factory=list)
     counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -69,9 +71,22 @@ class Batches:
         Several batches are under way at once: they have no row in common, and none waits for a
         lock longer than it would for one of the app's.
         """
-        self.crew.work_off(
-            self._spans(), self._settle, lambda: self.progress(self.done, self.run.planned)
-        )
+        self._work_off(self._spans())
+        if self.put_off:
+            self._let_settle(self.change.settle_s)
+            again, self.put_off = self.put_off, []
+            self._work_off(iter(again))
+        self._count(waiting=sum(span.rows for span in self.put_off))
+
+    def _work_off(self, spans: Iterator[Span]) -> None:
+        self.crew.work_off(spans, self._settle, lambda: self.progress(self.done, self.run.planned))
+
+    def _let_settle(self, seconds: float) -> None:
+        """Lets the app finish what it is in the middle of, still open to requests."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._next(self.put_off[-1].last)
+            time.sleep(min(left, 1.0))
 
     def _spans(self) -> Iterator[Span]:
         after = 0
@@ -92,11 +107,19 @@ class Batches:
             raise Stopped(request)
         return span
 
-    def _settle(self, span: Span) -> None:
+    def _settle(self, span: Span, attempt: int = 1) -> None:
         try:
             self._transact(lambda connection: self._write(connection, span))
         except Rehearsed:
             self._count(done=span.rows)
+        except Busy as busy:
+            self._after_busy(span, busy.positions)
+        except Raced as race:
+            # Seen anew, what could not be written may be left alone, or be due all the same.
+            if span.rows == 1 and attempt < self.database.limits.attempts:
+                self._settle(span, attempt + 1)
+            else:
+                self._after_failure(span, race)
         except Exception as error:
             self._after_failure(span, error)
         else:
@@ -131,17 +154,30 @@ class Batches:
             for half in halves:
                 self._settle(half)
 
+    def _after_busy(self, span: Span, positions: Sequence[int]) -> None:
+        """Puts off what the app is in the middle of, and goes on with the rest of the span."""
+        if span.rows == len(positions):
+            with self.counting:
+                self.put_off.append(span)
+            return
+        for piece in self._transact(lambda connection: self._apart(connection, span, positions)):
+            if piece.first in positions:
+                with self.counting:
+                    self.put_off.append(piece)
+            else:
+                self._settle(piece)
+
     def _write(self, connection: sa.Connection, span: Span) -> None:
-        """The transaction that changes the app's table."""
+        """The transaction that changes the app's tables."""
         runs.fence(connection, self.run.id, self.owner)
         if not granules.claim(connection, self.run.id, span):
             return  # An earlier attempt was committed although its connection broke.
         before = Reading.take(connection)
-        written, expected = self.change.write(connection, span)
+        written = self.change.write(connection, span)
         # What is deferred to the commit would otherwise be done, or refused, after the proof.
         connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
-        table = f"{self.database.schema}.{self.change.target.name}"
-        counted = demand_exactly(connection, before, table, expected, self.triggers_allowed)
+        expected = {f"{self.database.schema}.{t}": c for t, c in written.expected.items()}
+        counted = demand_exactly(connection, before, expected, self.triggers_allowed).values()
         if self.rehearse:
             raise Rehearsed
         connection.execute(
@@ -149,13 +185,17 @@ class Batches:
                 run_id=self.run.id,
                 first=span.first,
                 rows=span.rows,
-                applied=written,
-                inserted=counted[0],
-                updated=counted[1],
-                deleted=counted[2],
+                applied=written.applied,
+                inserted=sum(counts[0] for counts in counted),
+                updated=sum(counts[1] for counts in counted),
+                deleted=sum(counts[2] for counts in counted),
             )
         )
         granules.done(connection, self.run.id, span)
+
+    def _apart(self, connection: sa.Connection, span: Span, positions: Sequence[int]) -> list[Span]:
+        runs.beat(connection, self.run.id, self.owner)
+        return granules.set_apart(connection, self.run.id, span, positions)
 
     def _halves(self, connection: sa.Connection, span: Span) -> tuple[Span, Span]:
         runs.beat(connection, self.run.id, self.owner)

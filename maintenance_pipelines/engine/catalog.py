@@ -30,6 +30,10 @@ class TriggerShape:
     on_delete: bool
 
 
+Parent = tuple[str, str, tuple[str, ...], tuple[str, ...]]
+"""A foreign key of a table: the parent's schema and name, own columns, the parent's columns."""
+
+
 @dataclass(frozen=True)
 class TableShape:
     """A table: columns by name, unique keys as sets of columns, triggers, and who may see rows."""
@@ -40,6 +44,7 @@ class TableShape:
     unique_keys: frozenset[frozenset[str]]
     triggers: tuple[TriggerShape, ...]
     rows_hidden: bool
+    parents: tuple[Parent, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,23 @@ REFERENCES = sa.text(
     """
 )
 
+PARENTS = sa.text(
+    """
+    SELECT f.conrelid, n.nspname, parent.relname,
+           (SELECT array_agg(a.attname::text ORDER BY k.i)
+              FROM unnest(f.conkey) WITH ORDINALITY AS k(attnum, i)
+              JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum) AS mine,
+           (SELECT array_agg(a.attname::text ORDER BY k.i)
+              FROM unnest(f.confkey) WITH ORDINALITY AS k(attnum, i)
+              JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum) AS theirs
+      FROM pg_constraint f
+      JOIN pg_class parent ON parent.oid = f.confrelid
+      JOIN pg_namespace n ON n.oid = parent.relnamespace
+     WHERE f.contype = 'f' AND f.conparentid = 0 AND f.conrelid = ANY(:oids)
+     ORDER BY f.conname
+    """
+)
+
 
 def read_shapes(
     connection: sa.Connection, schema: str, names: Iterable[str]
@@ -126,6 +148,7 @@ def read_shapes(
     columns = connection.execute(COLUMNS, oids).all()
     keys = connection.execute(UNIQUE_KEYS, oids).all()
     triggers = connection.execute(TRIGGERS, oids).all()
+    parents = connection.execute(PARENTS, oids).all()
     return {
         table.relname: TableShape(
             name=table.relname,
@@ -153,6 +176,11 @@ def read_shapes(
                 if t.tgrelid == table.oid
             ),
             rows_hidden=table.rows_hidden,
+            parents=tuple(
+                (p.nspname, p.relname, tuple(p.mine), tuple(p.theirs))
+                for p in parents
+                if p.conrelid == table.oid
+            ),
         )
         for table in tables
     }

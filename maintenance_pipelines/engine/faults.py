@@ -18,6 +18,10 @@ NOT_ABOUT_A_ROW = ("08", "0A", "25", "28", "3D", "42", "53", "54", "57", "58", "
 E_MAIL = re.compile(r"[^\s@()=,;'\"<>]+@[^\s@()=,;'\"<>]+")
 
 
+class Raced(Exception):
+    """A row has changed between being read and being written by one statement."""
+
+
 class Fault(Enum):
     """How the engine goes on after an error."""
 
@@ -30,6 +34,8 @@ def judge(error: BaseException) -> Fault:
     """What kind of fault an exception is; what is not about the data stops the run."""
     if isinstance(error, Unreachable):
         return Fault.TRANSIENT
+    if isinstance(error, Raced):
+        return Fault.ROW
     if not isinstance(error, DBAPIError):
         return Fault.SYSTEMIC
     code = sqlstate(error)

@@ -19,10 +19,10 @@ def grants(job: Job, schema: str, role: str, undo: bool = False) -> str:
     quote = IdentifierPreparer(PGDialect()).quote_identifier  # type: ignore[no-untyped-call]
     to = f"TO {quote(role)};"
     lines = [f"GRANT USAGE ON SCHEMA {quote(schema)} {to}"]
-    lines += [
-        f"GRANT {right} ON {quote(schema)}.{quote(table)} {to}"
-        for right, table in needed(job, undo)
-    ]
+    for right in needed(job, undo):
+        columns = f" ({', '.join(map(quote, right.columns))})" if right.columns else ""
+        grant = f"GRANT {right.name}{columns} ON {quote(schema)}.{quote(right.table)} {to}"
+        lines.append(f"-- where that table exists: {grant}" if right.optional else grant)
     lines.append(f"GRANT USAGE, CREATE ON SCHEMA {ledger.SCHEMA} {to}")
     lines.append(f"GRANT SELECT ON {ledger.SCHEMA}.alembic_version {to}")
     lines += [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine import ledger
@@ -67,6 +69,24 @@ def halves(connection: sa.Connection, run_id: str, span: Span) -> tuple[Span, Sp
     return Span(span.first, middle - 1), Span(middle, span.last)
 
 
+def set_apart(
+    connection: sa.Connection, run_id: str, span: Span, positions: Sequence[int]
+) -> list[Span]:
+    """Cuts a span's granules anew: each of those positions runs for itself, as do the stretches
+    between them. Returns all of them in order.
+    """
+    cuts = sorted({span.first, *positions, *(position + 1 for position in positions)})
+    firsts = [cut for cut in cuts if cut <= span.last]
+    lasts = [*(first - 1 for first in firsts[1:]), span.last]
+    connection.execute(sa.delete(granule).where(*_inside(run_id, span)))
+    rows = [
+        {"run_id": run_id, "first": first, "last": last}
+        for first, last in zip(firsts, lasts, strict=True)
+    ]
+    connection.execute(granule.insert(), rows)
+    return [Span(first, last) for first, last in zip(firsts, lasts, strict=True)]
+
+
 def reopen_failed(connection: sa.Connection, run_id: str) -> None:
     """Opens the granules of failed rows again and forgets their errors, for another attempt."""
     failed = sa.delete(ledger.exception).where(
@@ -88,6 +108,8 @@ def rows_done(connection: sa.Connection, run_id: str) -> int:
 
 
 def _within(run_id: str, span: Span) -> sa.Update:
-    return granule.update().where(
-        granule.c.run_id == run_id, granule.c.first >= span.first, granule.c.last <= span.last
-    )
+    return granule.update().where(*_inside(run_id, span))
+
+
+def _inside(run_id: str, span: Span) -> tuple[sa.ColumnElement[bool], ...]:
+    return granule.c.run_id == run_id, granule.c.first >= span.first, granule.c.last <= span.last

@@ -53,9 +53,8 @@ def demand_appliable(
             f"Run {run.id} plans {run.planned} rows, more than {run.approval_above}; a second "
             f"person has to `./maintenance approve {run.id}`."
         )
-    found = plans.digest(
-        connection, change.plan, run.planned, change.job, change.scope, change.kind
-    )
+    pieces = change.pieces(connection, run.planned)
+    found = plans.digest(connection, pieces, change.job, change.scope, change.kind)
     if found != run.digest:
         raise Guarded(
             f"The plan of run {run.id} is not the one that was made: its digest differs. "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import string
+from typing import Any
 
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine.job import Scope
+from maintenance_pipelines.engine.units import Work
 
 ALPHABET = string.digits + string.ascii_lowercase
 
@@ -21,8 +24,51 @@ def cuid(scope: Scope, position: sa.ColumnElement[int]) -> sa.ColumnElement[str]
     """
     milliseconds = round(scope.as_of.timestamp() * 1000)
     tail = "".join(secrets.choice(ALPHABET) for _ in range(8))
-    in_order = sa.func.lpad(sa.func.to_hex(position), 8, "0")
-    return sa.literal("c" + base36(milliseconds)) + in_order + sa.literal(tail)
+    return sa.literal("c" + base36(milliseconds)) + _hexadecimal(position, 8) + sa.literal(tail)
+
+
+def cuid_of(
+    work: Work, tag: str, line: sa.ColumnElement[int] | None = None
+) -> sa.ColumnElement[str]:
+    """A cuid for a row that is derived from a unit: the same one however often it is derived.
+
+    `tag` tells apart the rows of several writes, `line` (below 256) those of one write.
+    """
+    milliseconds = round(work.scope.as_of.timestamp() * 1000)
+    head, tail = sa.literal("c" + base36(milliseconds)), sa.literal(_seed(work, tag)[:6])
+    return head + _hexadecimal(work.units.c.position, 8) + tail + _line(line, 2)
+
+
+def object_id_of(
+    work: Work, tag: str, line: sa.ColumnElement[int] | None = None
+) -> sa.ColumnElement[str]:
+    """As `cuid_of`, in 24 hexadecimal digits: seconds, then position, like a document store's."""
+    seconds = f"{int(work.scope.as_of.timestamp()):08x}"
+    tail = sa.literal(_seed(work, tag)[:5])
+    return sa.literal(seconds) + _hexadecimal(work.units.c.position, 8) + tail + _line(line, 3)
+
+
+def uuid_of(
+    work: Work, tag: str, line: sa.ColumnElement[int] | None = None
+) -> sa.ColumnElement[Any]:
+    """As `cuid_of`, as a UUID of version 8, whose content is the maker's (RFC 9562)."""
+    seed = _seed(work, tag)
+    head = sa.literal(f"{seed[:12]}8{seed[12:15]}8{seed[15:16]}")
+    text = head + _hexadecimal(work.units.c.position, 10) + _line(line, 4)
+    as_uuid: sa.types.TypeEngine[Any] = sa.Uuid()
+    return sa.cast(text, as_uuid)
+
+
+def _seed(work: Work, tag: str) -> str:
+    return hashlib.sha256(f"{work.run_id} {tag}".encode()).hexdigest()
+
+
+def _hexadecimal(number: sa.ColumnElement[int], digits: int) -> sa.ColumnElement[str]:
+    return sa.func.lpad(sa.func.to_hex(number), digits, "0")
+
+
+def _line(line: sa.ColumnElement[int] | None, digits: int) -> sa.ColumnElement[str]:
+    return sa.literal("0" * digits) if line is None else _hexadecimal(line, digits)
 
 
 def base36(number: int) -> str:

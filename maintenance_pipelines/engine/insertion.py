@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from maintenance_pipelines.engine import ledger, plans
-from maintenance_pipelines.engine.catalog import TableShape
-from maintenance_pipelines.engine.job import REASON, Insert, Job, Scope
-from maintenance_pipelines.engine.plans import Span
+from maintenance_pipelines.engine.catalog import TableShape, read_references
+from maintenance_pipelines.engine.changes import Written
+from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.job import REASON, Insert, Job, Rule, Scope, Summary
+from maintenance_pipelines.engine.plans import Piece, Span
 from maintenance_pipelines.engine.proof import Counts
+from maintenance_pipelines.engine.removal import Removal
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class Insertion:
 
     kind = "insert"
     prefix = "new"
+    settle_s = 0.0
 
     @property
     def change(self) -> Insert:
         """The job's declaration."""
+        assert isinstance(self.job.change, Insert)
         return self.job.change
 
     @cached_property
@@ -59,14 +64,16 @@ class Insertion:
         return self.change.into
 
     def fill(
-        self, connection: sa.Connection, defaults: Mapping[str, str | None]
+        self, connection: sa.Connection, shapes: Mapping[str, TableShape]
     ) -> dict[str | None, int]:
         """Writes the plan's rows and counts candidates by reason, in one statement.
 
         The count under None is that of the planned rows, numbered in the order of the key: a
-        table written in the order of its index is written fastest. `defaults` are the database's
-        own expressions for columns that the job leaves to it.
+        table written in the order of its index is written fastest.
         """
+        plans.create(connection, self.run_id, self.prefix, self.target, self.columns)
+        shape = shapes[self.target.name]
+        defaults = left_to_the_database(self.change, self.scope, list(self.columns), shape)
         candidate = self.change.candidates(self.scope, None).cte("candidate")
         order = [candidate.c[name] for name in self.change.key]
         numbered = (
@@ -81,10 +88,13 @@ class Insertion:
         counts = sa.select(candidate.c[REASON], sa.func.count()).group_by(candidate.c[REASON])
         return {row[0]: row[1] for row in connection.execute(counts.add_cte(planned))}
 
-    def write(self, connection: sa.Connection, span: Span) -> tuple[int, Counts]:
+    def pieces(self, connection: sa.Connection, planned: int) -> tuple[Piece, ...]:
+        """The plan table, all of it."""
+        return (Piece(self.plan, 1, planned),)
+
+    def write(self, connection: sa.Connection, span: Span) -> Written:
         """Inserts the span's rows that are still due, and records the others as exceptions.
 
-        Returns how many were written, and what the database should have counted for the target.
         The reason is evaluated again in the inserting statement itself; a key that appears
         meanwhile is settled by the unique index.
         """
@@ -113,7 +123,7 @@ class Insertion:
         written = connection.execute(statement).rowcount
         if written < span.rows:
             self._record_unwritten(connection, span)
-        return written, (written, 0, 0)
+        return Written(written, {into.name: (written, 0, 0)})
 
     def applied(self) -> sa.Subquery:
         """The plan's rows that the run has written."""
@@ -159,6 +169,37 @@ class Insertion:
         due = self.change.candidates(self.scope, failed).subquery("due")
         statement = sa.select(sa.func.count()).select_from(due).where(due.c[REASON].is_(None))
         return connection.execute(statement).scalar_one()
+
+    def counted(self, connection: sa.Connection) -> Counts:
+        """One row inserted for each that was applied."""
+        applied = sa.select(sa.func.count()).select_from(self.applied())
+        return connection.execute(applied).scalar_one(), 0, 0
+
+    def rules(self) -> Iterator[tuple[Rule, sa.FromClause]]:
+        """The job's rules, all of them about the applied rows."""
+        for rule in self.job.rules:
+            yield rule, self.applied()
+
+    def summaries(self) -> Iterator[tuple[Summary, sa.FromClause]]:
+        """The job's summaries of its plan."""
+        for summary in self.job.summaries:
+            yield summary, self.plan
+
+    def sample(self, limit: int) -> Iterator[sa.Select[Any]]:
+        """The first rows, column by column."""
+        columns = [self.plan.c[f"new_{name}"].label(name) for name in self.columns]
+        yield sa.select(*columns).order_by(self.plan.c.position).limit(limit)
+
+    def named(self, positions: Sequence[int]) -> Iterator[sa.Select[Any]]:
+        """`position` and the key."""
+        key = [self.plan.c[f"new_{name}"].label(name) for name in self.change.key]
+        rows = sa.select(self.plan.c.position, *key).order_by(self.plan.c.position)
+        yield rows.where(self.plan.c.position.in_(positions))
+
+    def undo(self, connection: sa.Connection, run_id: str, database: Database) -> Removal:
+        """The rollback: the removal of what was inserted."""
+        references = read_references(connection, database.schema, self.target.name)
+        return Removal(self, run_id, tuple(references))
 
     @property
     def identity(self) -> str:

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, FromClause, Select, Table
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table
 
 from maintenance_pipelines.engine.months import Month, Months
+from maintenance_pipelines.engine.units import Units
 
 REASON = "reason"
 """The candidates' column that says why a candidate is left alone; NULL where it is due."""
@@ -106,16 +107,24 @@ class AssetNames:
 
 @dataclass(frozen=True)
 class Job:
-    """One maintenance job. `schedule` is a cron line in UTC; `relies_on` are the app's tables."""
+    """One maintenance job. `schedule` is a cron line in UTC; `relies_on` are the app's tables.
+
+    A table or column whose `info` says `optional` may be absent. `schedule_lag` is how many months
+    before the schedule's own the partition lies. `adapt` fits the options to a database, given its
+    schema; `admit` refuses a scope that must not be planned now. With `judged_when_empty` the
+    rules are evaluated even where nothing was planned. `result` makes the keys that the source
+    document wants in the log's last line, from the counts of each part's applied units.
+    """
 
     name: str
     system: str
     says: str
     assets: AssetNames
-    change: Insert
+    change: Insert | Units
     relies_on: tuple[Table, ...]
     partitions: Months | None = None
     schedule: str | None = None
+    schedule_lag: int = 0
     options: type[BaseModel] = NoOptions
     rules: tuple[Rule, ...] = ()
     summaries: tuple[Summary, ...] = ()
@@ -123,8 +132,18 @@ class Job:
     subject: Callable[[Scope, str], Select[Any]] | None = None
     priority: int = 0
     time_limit: timedelta = field(default=timedelta(minutes=30))
+    adapt: Callable[[Connection, str, BaseModel], BaseModel] | None = None
+    admit: Callable[[Connection, Scope], None] | None = None
+    judged_when_empty: bool = False
+    result: Callable[[Scope, Mapping[str, int]], Mapping[str, Any]] | None = None
 
     @property
     def hyphenated(self) -> str:
         """The job's name as log lines have it."""
         return self.name.replace("_", "-")
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """The rules of the job and of its parts."""
+        parts = self.change.parts if isinstance(self.change, Units) else ()
+        return self.rules + tuple(rule for part in parts for rule in part.rules)

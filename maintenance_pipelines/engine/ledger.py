@@ -109,6 +109,31 @@ exception = sa.Table(
 )
 
 
+# Mails that jobs have decided on. Ids only: addresses are read when a mail is sent.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", sa.UUID, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False, comment="whom it is about, by id"),
+    sa.Column("deadline", Moment, nullable=False, comment="the moment that it is about"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_attempt_at", Moment, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False, comment="the run that put it here"),
+    sa.Column("message_id", sa.Text),
+    sa.Column("error", sa.Text, comment="the last answer, without addresses"),
+    sa.Column("created_at", Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("handed_over_at", Moment),
+    sa.Column("settled_at", Moment),
+    # Nobody is told the same twice.
+    sa.Index("outbox_once", "kind", "stage", "subject", "deadline", unique=True),
+    sa.Index("outbox_pending", "next_attempt_at", postgresql_where=sa.text("state='pending'")),
+    sa.Index("outbox_sending", "handed_over_at", postgresql_where=sa.text("state='sending'")),
+)
+
+
 def applied_rows(run_id: str, plan: sa.TableClause) -> sa.Select[Any]:
     """The rows of a plan that were applied: those in granules that are done, but exceptions."""
     exceptional = sa.exists().where(

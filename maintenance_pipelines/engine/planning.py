@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine import insertion, ledger, plans, runs, verifying
+from maintenance_pipelines.engine import ledger, plans, runs, verifying
 from maintenance_pipelines.engine.changes import Change
 from maintenance_pipelines.engine.database import Database
-from maintenance_pipelines.engine.insertion import Insertion
 from maintenance_pipelines.engine.job import Job, Scope
+from maintenance_pipelines.engine.kinds import change_to_plan
 from maintenance_pipelines.engine.preflight import Preflight, preflight
 from maintenance_pipelines.engine.proof import Reading, demand_nothing_written
 from maintenance_pipelines.engine.refusals import Guarded
@@ -43,7 +44,17 @@ def plan(job: Job, database: Database, scope: Scope, request: Request) -> Run:
     found = preflight(job, database, request.allowed_triggers)
     ledger.ensure(database)
     unfinished = _unfinished(job, database, scope, request)
-    return unfinished or _write(job, database, scope, request, found)
+    return unfinished or _write(job, database, _admitted(job, database, scope), request, found)
+
+
+def _admitted(job: Job, database: Database, scope: Scope) -> Scope:
+    """The scope with options that fit the database, if it may be planned now."""
+    with database.transaction() as connection:
+        if job.adapt is not None:
+            scope = replace(scope, options=job.adapt(connection, database.schema, scope.options))
+        if job.admit is not None:
+            job.admit(connection, scope)
+    return scope
 
 
 def _unfinished(job: Job, database: Database, scope: Scope, request: Request) -> Run | None:
@@ -78,19 +89,16 @@ def _unfinished(job: Job, database: Database, scope: Scope, request: Request) ->
 
 def _write(job: Job, database: Database, scope: Scope, request: Request, found: Preflight) -> Run:
     started = time.monotonic()
-    target = found.shapes[job.change.into.name]
-    columns = insertion.columns_written(job.change, scope, target)
-    defaults = insertion.left_to_the_database(job.change, scope, columns, target)
     run_id = runs.new_id()
-    change = Insertion(job, scope, run_id, tuple(columns))
+    change = change_to_plan(job, scope, run_id, found)
     with database.analysis() as connection:
         before = Reading.take(connection)
-        table = plans.create(connection, run_id, change.prefix, change.target, columns)
-        counts = change.fill(connection, defaults)
+        counts = change.fill(connection, found.shapes)
         planned = counts.pop(None, 0)
-        digest = seal(connection, change, table, planned)
+        pieces = change.pieces(connection, planned)
+        digest = seal(connection, change, pieces)
         low = request.expected_rows[0]
-        complete = planned == 0 and not low
+        complete = planned == 0 and not low and not job.judged_when_empty
         connection.execute(
             ledger.run.insert().values(
                 id=run_id,
@@ -101,7 +109,7 @@ def _write(job: Job, database: Database, scope: Scope, request: Request, found: 
                 options=scope.options.model_dump(mode="json"),
                 planned_by=request.operator,
                 dagster_run_id=request.dagster_run_id,
-                columns=columns,
+                columns=list(change.columns),
                 digest=digest,
                 schema_digest=found.schema_digest,
                 planned=planned,
@@ -116,7 +124,7 @@ def _write(job: Job, database: Database, scope: Scope, request: Request, found: 
                 finished_at=sa.func.clock_timestamp() if complete else None,
             )
         )
-        plans.cut(connection, run_id, planned, database.limits.granule_rows)
+        plans.cut(connection, run_id, pieces, database.limits.granule_rows)
         if complete:
             plans.drop(connection, run_id)
         if request.by_person:
@@ -126,10 +134,11 @@ def _write(job: Job, database: Database, scope: Scope, request: Request, found: 
         return runs.load(connection, run_id)
 
 
-def seal(connection: sa.Connection, change: Change, table: plans.Plan, planned: int) -> str:
-    """Freezes a filled plan table and returns its digest."""
-    plans.seal(connection, table)
-    return plans.digest(connection, table, planned, change.job, change.scope, change.kind)
+def seal(connection: sa.Connection, change: Change, pieces: Iterable[plans.Piece]) -> str:
+    """Freezes filled plan tables and returns the digest of what is to be applied of them."""
+    for piece in pieces:
+        plans.seal(connection, piece.table)
+    return plans.digest(connection, pieces, change.job, change.scope, change.kind)
 
 
 def _release(connection: sa.Connection, job: Job, scope: Scope) -> None:

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from maintenance_pipelines.engine import privileges
 from maintenance_pipelines.engine.catalog import TableShape, read_shapes
 from maintenance_pipelines.engine.database import Database
-from maintenance_pipelines.engine.job import Job
+from maintenance_pipelines.engine.job import Insert, Job
 from maintenance_pipelines.engine.refusals import Misconfigured
+from maintenance_pipelines.engine.targets import Target, targets
 
 OLDEST_SERVER = 15
 
@@ -78,7 +79,7 @@ def preflight(
             differences = privileges.missing(connection, job, database.schema, undo)
     if differences:
         raise Misconfigured(f"{job.name} cannot work on this database: {'; '.join(differences)}.")
-    firing = _firing(job, shapes, undo)
+    firing = tuple(_firing(job, shapes, undo))
     surprises = [name for name in firing if name not in allowed_triggers]
     if surprises:
         raise Misconfigured(
@@ -90,7 +91,6 @@ def preflight(
 
 def schema_digest(job: Job, shapes: Mapping[str, TableShape]) -> str:
     """A digest of all that a plan relies on in the schema; it differs when any of it changed."""
-    target = shapes[job.change.into.name]
     relied_on = {
         table.name: {
             column.name: [shape.type, shape.required]
@@ -98,9 +98,14 @@ def schema_digest(job: Job, shapes: Mapping[str, TableShape]) -> str:
             if (shape := shapes[table.name].columns.get(column.name)) is not None
         }
         for table in job.relies_on
+        if table.name in shapes
     }
-    required = sorted(shape.name for shape in target.columns.values() if shape.required)
-    triggers = sorted(trigger.name for trigger in target.triggers)
+    written = {target.table.name: shapes[target.table.name] for target in targets(job)}
+    required = {
+        name: sorted(column.name for column in shape.columns.values() if column.required)
+        for name, shape in written.items()
+    }
+    triggers = {name: sorted(t.name for t in shape.triggers) for name, shape in written.items()}
     spelled = json.dumps([relied_on, required, triggers], sort_keys=True)
     return hashlib.sha256(spelled.encode()).hexdigest()
 
@@ -109,7 +114,8 @@ def _differences(job: Job, shapes: Mapping[str, TableShape]) -> Iterator[str]:
     for table in job.relies_on:
         shape = shapes.get(table.name)
         if shape is None:
-            yield f"table {table.name} does not exist"
+            if not table.info.get("optional"):
+                yield f"table {table.name} does not exist"
             continue
         if shape.kind not in ("r", "p"):
             yield f"{table.name} is not a table"
@@ -117,9 +123,10 @@ def _differences(job: Job, shapes: Mapping[str, TableShape]) -> Iterator[str]:
             yield f"row-level security on {table.name} would hide rows from this role"
         for column in table.columns:
             yield from _column_differences(table.name, column, shape)
-    target = shapes.get(job.change.into.name)
-    if target is not None:
-        yield from _target_differences(job, target)
+    for target in targets(job):
+        shape = shapes.get(target.table.name)
+        if shape is not None:
+            yield from _target_differences(job, target, shape)
 
 
 def _column_differences(table: str, column: sa.Column[object], shape: TableShape) -> Iterator[str]:
@@ -137,19 +144,32 @@ def _column_differences(table: str, column: sa.Column[object], shape: TableShape
         yield f"column {table}.{column.name} is {found.type}, not {wanted}"
 
 
-def _target_differences(job: Job, target: TableShape) -> Iterator[str]:
-    change = job.change
-    if frozenset(change.key) not in target.unique_keys:
-        yield f"{target.name} has no unique key on ({', '.join(change.key)})"
-    known = {column.name for column in change.into.columns}
-    for column in target.columns.values():
-        if column.required and column.name not in known:
-            yield f"column {target.name}.{column.name} is required and unknown to this job"
+def _target_differences(job: Job, target: Target, shape: TableShape) -> Iterator[str]:
+    if target.right != "INSERT":
+        return
+    given = target.columns
+    if isinstance(job.change, Insert):
+        key = job.change.key
+        if frozenset(key) not in shape.unique_keys:
+            yield f"{shape.name} has no unique key on ({', '.join(key)})"
+        given = tuple(column.name for column in target.table.columns)
+    for column in shape.columns.values():
+        if column.required and column.name not in (given or ()):
+            yield f"column {shape.name}.{column.name} is required and unknown to this job"
 
 
-def _firing(job: Job, shapes: Mapping[str, TableShape], undo: bool) -> tuple[str, ...]:
-    triggers = shapes[job.change.into.name].triggers
-    return tuple(t.name for t in triggers if (t.on_delete if undo else t.on_insert))
+def _firing(job: Job, shapes: Mapping[str, TableShape], undo: bool) -> Iterator[str]:
+    seen: set[str] = set()
+    for target in targets(job, undo):
+        for trigger in shapes[target.table.name].triggers:
+            fires = {
+                "INSERT": trigger.on_insert,
+                "UPDATE": trigger.on_update,
+                "DELETE": trigger.on_delete,
+            }[target.right]
+            if fires and not target.only_locked and trigger.name not in seen:
+                seen.add(trigger.name)
+                yield trigger.name
 
 
 def _spelling(type_: sa.types.TypeEngine[object]) -> str:

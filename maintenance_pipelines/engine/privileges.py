@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine import ledger
 from maintenance_pipelines.engine.catalog import read_references
-from maintenance_pipelines.engine.job import Job
+from maintenance_pipelines.engine.job import Insert, Job
+from maintenance_pipelines.engine.targets import targets
 
 TABLE_PRIVILEGE = sa.text(
     "SELECT has_table_privilege("
     "format('%I.%I', CAST(:schema AS text), CAST(:name AS text)), :right)"
+)
+COLUMN_PRIVILEGE = sa.text(
+    "SELECT has_column_privilege("
+    "format('%I.%I', CAST(:schema AS text), CAST(:name AS text)), :column, :right)"
+)
+TABLE_EXISTS = sa.text(
+    "SELECT to_regclass(format('%I.%I', CAST(:schema AS text), CAST(:name AS text))) IS NOT NULL"
 )
 SCHEMA_PRIVILEGE = sa.text("SELECT has_schema_privilege(:schema, :right)")
 REVISION_HIDDEN = sa.text(
@@ -20,12 +30,27 @@ REVISION_HIDDEN = sa.text(
 SCHEMA_EXISTS = sa.text("SELECT to_regnamespace(:schema) IS NOT NULL")
 
 
-def needed(job: Job, undo: bool) -> list[tuple[str, str]]:
-    """The rights on the app's tables, as (right, table); with `undo`, those of a rollback too."""
-    rights = [("SELECT", table.name) for table in job.relies_on]
-    rights.append(("INSERT", job.change.into.name))
-    if undo:
-        rights.append(("DELETE", job.change.into.name))
+@dataclass(frozen=True)
+class Right:
+    """A privilege on one of the app's tables; an UPDATE names the columns."""
+
+    name: str
+    table: str
+    columns: tuple[str, ...] = ()
+    optional: bool = False
+
+
+def needed(job: Job, undo: bool) -> list[Right]:
+    """The rights on the app's tables; with `undo`, those of a rollback too."""
+    rights = [
+        Right("SELECT", table.name, optional=bool(table.info.get("optional")))
+        for table in job.relies_on
+    ]
+    for target in targets(job) + (targets(job, undo=True) if undo else []):
+        columns = (target.columns or ()) if target.right == "UPDATE" else ()
+        right = Right(target.right, target.table.name, columns)
+        if right not in rights:
+            rights.append(right)
     return rights
 
 
@@ -34,15 +59,27 @@ def missing(connection: sa.Connection, job: Job, schema: str, undo: bool) -> lis
     lacking = []
     if not connection.execute(SCHEMA_PRIVILEGE, {"schema": schema, "right": "USAGE"}).scalar_one():
         return [f"this role lacks USAGE on schema {schema}"]
-    for right, table in needed(job, undo):
-        asked = {"schema": schema, "name": table, "right": right}
-        if not connection.execute(TABLE_PRIVILEGE, asked).scalar_one():
-            lacking.append(f"this role lacks {right} on {table}")
-    if undo:
+    for right in needed(job, undo):
+        if not _has(connection, schema, right):
+            lacking.append(f"this role lacks {right.name} on {right.table}")
+    if undo and isinstance(job.change, Insert):
         lacking += _missing_on_dependents(connection, schema, job.change.into.name)
     if connection.execute(SCHEMA_EXISTS, {"schema": ledger.SCHEMA}).scalar_one():
         lacking += _missing_on_ledger(connection)
     return lacking
+
+
+def _has(connection: sa.Connection, schema: str, right: Right) -> bool:
+    asked = {"schema": schema, "name": right.table}
+    if right.optional and not connection.execute(TABLE_EXISTS, asked).scalar_one():
+        return True
+    asked["right"] = right.name
+    if not right.columns:
+        return bool(connection.execute(TABLE_PRIVILEGE, asked).scalar_one())
+    return all(
+        connection.execute(COLUMN_PRIVILEGE, asked | {"column": column}).scalar_one()
+        for column in right.columns
+    )
 
 
 def _missing_on_dependents(connection: sa.Connection, schema: str, table: str) -> list[str]:

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 Counts = tuple[int, int, int]
 """Rows inserted, updated, deleted."""
 
+NOTHING: Counts = (0, 0, 0)
+
 # The view also holds what earlier transactions of the same session have not flushed yet, so only
 # the difference between two readings belongs to a transaction. Triggers' writes are in it. What
 # is written to a partitioned table is counted for its partitions.
@@ -62,30 +64,37 @@ def demand_nothing_written(connection: sa.Connection, earlier: Reading) -> None:
 def demand_exactly(
     connection: sa.Connection,
     earlier: Reading,
-    table: str,
-    expected: Counts,
+    expected: Mapping[str, Counts],
     triggers_allowed: bool,
-) -> Counts:
-    """Raises `ProofFailed` unless just `expected` was written to `table`, and nothing elsewhere.
+) -> dict[str, Counts]:
+    """Raises `ProofFailed` unless just `expected` was written, table by table, nothing elsewhere.
 
     An insert that loses a race for its key is counted as inserted and deleted again; such pairs
-    are taken off. Where the operator has allowed triggers on the table, what they write beyond
-    `expected` is accounted to them. Returns what the database counted for `table`.
+    are taken off. Where the operator has allowed triggers, what they write beyond `expected` is
+    accounted to them. Returns what the database counted for the expected tables.
     """
     changes = Reading.take(connection).since(earlier)
-    inserted, updated, deleted = changes.pop(table, (0, 0, 0))
-    lost_races = deleted if expected[2] == 0 and inserted >= deleted else 0
-    counted = (inserted - lost_races, updated, deleted - lost_races)
+    counted = {table: _settled(changes.pop(table, NOTHING), due) for table, due in expected.items()}
     if triggers_allowed:
-        unplanned = any(have < due for have, due in zip(counted, expected, strict=True))
+        unplanned = any(
+            have < due
+            for table, counts in counted.items()
+            for have, due in zip(counts, expected[table], strict=True)
+        )
     else:
-        unplanned = counted != expected or bool(changes)
+        unplanned = counted != dict(expected) or bool(changes)
     if unplanned:
         raise ProofFailed(
-            f"The database counted {spell({table: counted, **changes})}, "
-            f"planned was {spell({table: expected})}; the batch was rolled back."
+            f"The database counted {spell({**counted, **changes})}, "
+            f"planned was {spell(expected)}; the batch was rolled back."
         )
     return counted
+
+
+def _settled(counts: Counts, expected: Counts) -> Counts:
+    inserted, updated, deleted = counts
+    lost_races = deleted if expected[2] == 0 and inserted >= deleted else 0
+    return inserted - lost_races, updated, deleted - lost_races
 
 
 def spell(changes: Mapping[str, Counts]) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine import ledger, plans
 from maintenance_pipelines.engine.catalog import Reference
-from maintenance_pipelines.engine.insertion import Insertion
+from maintenance_pipelines.engine.changes import Written
 from maintenance_pipelines.engine.job import Job, Scope
-from maintenance_pipelines.engine.plans import Span
+from maintenance_pipelines.engine.plans import Piece, Span
 from maintenance_pipelines.engine.proof import Counts, ProofFailed, Reading, spell
+
+if TYPE_CHECKING:
+    from maintenance_pipelines.engine.insertion import Insertion
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Removal:
 
     kind = "remove"
     prefix = "old"
+    settle_s = 0.0
 
     @property
     def job(self) -> Job:
@@ -56,6 +62,7 @@ class Removal:
         Under None are the rows to be removed, numbered first; the others are listed after them
         with the reason they stay: `gone`, `touched` or `depended_on`.
         """
+        plans.create(connection, self.run_id, self.prefix, self.target, self.undone.columns)
         applied = self.undone.applied()
         identity = self.undone.identity
         reason = sa.case(
@@ -83,7 +90,11 @@ class Removal:
         counts = sa.select(self.plan.c.reason, sa.func.count()).group_by(self.plan.c.reason)
         return {row[0]: row[1] for row in connection.execute(counts)}
 
-    def write(self, connection: sa.Connection, span: Span) -> tuple[int, Counts]:
+    def pieces(self, connection: sa.Connection, planned: int) -> tuple[Piece, ...]:
+        """The rows to be removed, which come first."""
+        return (Piece(self.plan, 1, planned),)
+
+    def write(self, connection: sa.Connection, span: Span) -> Written:
         """Deletes the span's rows that are still untouched, and records the others as exceptions.
 
         The condition is in the deleting statement: after waiting for a row's lock, PostgreSQL
@@ -114,9 +125,15 @@ class Removal:
         earlier = Reading.take(connection)
         written = connection.execute(count).scalar_one()
         self._demand_dependents_spared(connection, earlier)
-        return written, (0, 0, written)
+        return Written(written, {self.target.name: (0, 0, written)})
 
-    def still_there(self, connection: sa.Connection) -> int:
+    def counted(self, connection: sa.Connection) -> Counts:
+        """One row deleted for each that was removed."""
+        removed = ledger.applied_rows(self.run_id, self.plan).subquery("removed")
+        count = sa.select(sa.func.count()).select_from(removed)
+        return 0, 0, connection.execute(count).scalar_one()
+
+    def not_undone(self, connection: sa.Connection) -> int:
         """Counts rows that were removed and are in the table all the same."""
         removed = ledger.applied_rows(self.run_id, self.plan).subquery("removed")
         identity = self.undone.identity
@@ -140,6 +157,13 @@ class Removal:
         key = sa.cast(plan.c[f"old_{self.undone.identity}"], sa.Text)
         rows = sa.select(key, reason).select_from(joined).where(reason.is_not(None))
         return [(row[0], row[1]) for row in connection.execute(rows.order_by(key).limit(limit))]
+
+    def named(self, positions: Sequence[int]) -> Iterator[sa.Select[Any]]:
+        """`position` and the key."""
+        names = self.undone.change.key
+        key = [self.plan.c[f"old_{name}"].label(name) for name in names]
+        rows = sa.select(self.plan.c.position, *key).order_by(self.plan.c.position)
+        yield rows.where(self.plan.c.position.in_(positions))
 
     def _touched(self, planned: sa.FromClause, prefix: str) -> sa.ColumnElement[bool]:
         differences = [

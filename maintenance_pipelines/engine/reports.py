@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine import ledger
-from maintenance_pipelines.engine.applying import insertion_of
+from maintenance_pipelines.engine import ledger, runs
+from maintenance_pipelines.engine.changes import Forward, Undo
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.guards import spell_bounds
 from maintenance_pipelines.engine.job import Job
-from maintenance_pipelines.engine.plans import plan_table
+from maintenance_pipelines.engine.kinds import change_of
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.verifying import Check
 
@@ -27,7 +27,7 @@ def before(job: Job, database: Database, run: Run, subject: str | None = None) -
     `subject` names one person (by e-mail address or id) whose rows are shown; the address itself
     never is.
     """
-    scope = insertion_of(job, run).scope
+    scope = change_of(job, run).scope
     parts = [
         f"# {run.label}: plan",
         f"{job.says}.",
@@ -38,7 +38,7 @@ def before(job: Job, database: Database, run: Run, subject: str | None = None) -
         parts.append(job.notes(scope))
     if run.planned and run.pruned_at is None:
         parts += _summaries(job, database, run)
-        parts.append(_sample(job, database, run))
+        parts += _samples(job, database, run)
     if subject is not None:
         parts.append(person(job, database, run, subject, "before"))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -95,20 +95,25 @@ def name_rows(
     job: Job, database: Database, run: Run, errors: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Rows of a plan by their position, each with its key and its error."""
-    prefix = "old" if run.reverts else "new"
-    plan = plan_table(run.id, prefix, job.change.into, run.columns)
-    key = [plan.c[f"{prefix}_{name}"].label(name) for name in job.change.key]
-    rows = sa.select(plan.c.position, *key).where(plan.c.position.in_(list(errors)))
     with database.transaction() as connection:
-        found = connection.execute(rows.order_by(plan.c.position)).mappings()
-        return [{**row, "error": errors[row["position"]]} for row in found]
+        change: Forward | Undo
+        if run.reverts is None:
+            change = change_of(job, run)
+        else:
+            undone = runs.load(connection, run.reverts)
+            change = change_of(job, undone).undo(connection, run.id, database)
+        return [
+            {**row, "error": errors[row["position"]]}
+            for rows in change.named(list(errors))
+            for row in connection.execute(rows).mappings()
+        ]
 
 
 def person(job: Job, database: Database, run: Run, subject: str, when: str) -> str:
     """One person's rows as they are now, found by e-mail address or id, shown without either."""
     if job.subject is None:
         return ""
-    statement = job.subject(insertion_of(job, run).scope, subject)
+    statement = job.subject(change_of(job, run).scope, subject)
     with database.transaction() as connection:
         found = connection.execute(statement)
         rows = found.fetchmany(200)
@@ -131,21 +136,20 @@ def _facts(run: Run) -> str:
 
 
 def _summaries(job: Job, database: Database, run: Run) -> Iterable[str]:
-    change = insertion_of(job, run)
-    for summary in job.summaries:
+    change = change_of(job, run)
+    for summary, plan in change.summaries():
         with database.analysis() as connection:
-            found = connection.execute(summary.rows(change.scope, change.plan))
+            found = connection.execute(summary.rows(change.scope, plan))
             yield _table(summary.title, list(found.keys()), found.fetchmany(50))
 
 
-def _sample(job: Job, database: Database, run: Run) -> str:
-    change = insertion_of(job, run)
-    columns = [change.plan.c[f"new_{name}"].label(name) for name in run.columns]
-    statement = sa.select(*columns).order_by(change.plan.c.position).limit(SAMPLE)
+def _samples(job: Job, database: Database, run: Run) -> Iterable[str]:
     with database.transaction() as connection:
-        rows = connection.execute(statement).all()
-    title = f"The first {len(rows)} of {run.planned:,} rows, as they would be written"
-    return _table(title, list(run.columns), rows)
+        for statement in change_of(job, run).sample(SAMPLE):
+            found = connection.execute(statement)
+            columns, rows = list(found.keys()), found.all()
+            title = f"The first {len(rows)} of {run.planned:,} rows, as they would be written"
+            yield _table(title, columns, rows)
 
 
 def _failures(job: Job, database: Database, run: Run) -> str:

@@ -8,16 +8,15 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine import guards, ledger, plans, runs, verifying
-from maintenance_pipelines.engine.applying import insertion_of
-from maintenance_pipelines.engine.catalog import read_references
+from maintenance_pipelines.engine.changes import Forward, Undo
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.execution import Order, execute
 from maintenance_pipelines.engine.job import Job
+from maintenance_pipelines.engine.kinds import change_of
 from maintenance_pipelines.engine.planning import Request, seal
 from maintenance_pipelines.engine.preflight import Preflight, preflight
 from maintenance_pipelines.engine.proof import Reading, demand_nothing_written
 from maintenance_pipelines.engine.refusals import Guarded
-from maintenance_pipelines.engine.removal import Removal
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.verifying import Check, Verification
 
@@ -58,13 +57,13 @@ def rollback(
     """
     undo = plan_rollback(job, database, run, request)
     found = preflight(job, database, request.allowed_triggers, undo=True)
-    removal = _removal(job, database, run, undo)
+    back = _change_back(job, database, run, undo)
     if undo.state in guards.RESUMABLE and undo.planned:
-        undo, _ = execute(database, removal, undo, found, replace(order, rehearse=False))
+        undo, _ = execute(database, back, undo, found, replace(order, rehearse=False))
     if undo.state not in (*verifying.VERIFIABLE, "planned"):
         return Verification(undo, ())
     started = time.monotonic()
-    checks = _checks(database, removal, undo)
+    checks = _checks(database, back, undo)
     undo = verifying.conclude(database, undo, checks, started, order.dagster_run_id)
     if undo.state == "verified":
         with database.transaction() as connection:
@@ -81,23 +80,24 @@ def left_alone(job: Job, database: Database, undo: Run, limit: int = 100) -> lis
         return []
     with database.analysis() as connection:
         run = runs.load(connection, undo.reverts)
-        return Removal(insertion_of(job, run), undo.id, ()).left_alone(connection, limit)
+        back = change_of(job, run).undo(connection, undo.id, database)
+        return back.left_alone(connection, limit)
 
 
 def _write(job: Job, database: Database, run: Run, request: Request, found: Preflight) -> Run:
     started = time.monotonic()
     with database.analysis() as connection:
         before = Reading.take(connection)
-        undo = _removal_on(connection, job, database, run, runs.new_id())
+        change = change_of(job, run)
+        undo = change.undo(connection, runs.new_id(), database)
         counts: dict[str | None, int] = {}
+        pieces: tuple[plans.Piece, ...] = ()
         digest = ""
         if run.planned:
-            _demand_unaltered(connection, undo.undone.plan, job, run)
-            table = plans.create(
-                connection, undo.run_id, undo.prefix, undo.target, undo.undone.columns
-            )
+            _demand_unaltered(connection, change, run)
             counts = undo.fill(connection)
-            digest = seal(connection, undo, table, counts.get(None, 0))
+            pieces = undo.pieces(connection, counts.get(None, 0))
+            digest = seal(connection, undo, pieces)
         planned = counts.pop(None, 0)
         connection.execute(
             ledger.run.insert().values(
@@ -117,7 +117,7 @@ def _write(job: Job, database: Database, run: Run, request: Request, found: Pref
                 excluded=counts,
             )
         )
-        plans.cut(connection, undo.run_id, planned, database.limits.granule_rows)
+        plans.cut(connection, undo.run_id, pieces, database.limits.granule_rows)
         demand_nothing_written(connection, before)
         runs.spend(connection, undo.run_id, time.monotonic() - started)
         return runs.load(connection, undo.run_id)
@@ -128,26 +128,19 @@ def _covered(undo: Run) -> int:
     return undo.planned + sum(undo.excluded.values())
 
 
-def _demand_unaltered(connection: sa.Connection, plan: plans.Plan, job: Job, run: Run) -> None:
-    change = insertion_of(job, run)
-    digest = plans.digest(connection, plan, run.planned, job, change.scope, change.kind)
+def _demand_unaltered(connection: sa.Connection, change: Forward, run: Run) -> None:
+    pieces = change.pieces(connection, run.planned)
+    digest = plans.digest(connection, pieces, change.job, change.scope, change.kind)
     if digest != run.digest:
         raise Guarded(f"The plan of run {run.id} has been altered; it cannot be rolled back.")
 
 
-def _removal(job: Job, database: Database, run: Run, undo: Run) -> Removal:
+def _change_back(job: Job, database: Database, run: Run, undo: Run) -> Undo:
     with database.transaction() as connection:
-        return _removal_on(connection, job, database, run, undo.id)
+        return change_of(job, run).undo(connection, undo.id, database)
 
 
-def _removal_on(
-    connection: sa.Connection, job: Job, database: Database, run: Run, undo_id: str
-) -> Removal:
-    references = read_references(connection, database.schema, job.change.into.name)
-    return Removal(insertion_of(job, run), undo_id, tuple(references))
-
-
-def _checks(database: Database, removal: Removal, undo: Run) -> list[Check]:
+def _checks(database: Database, back: Undo, undo: Run) -> list[Check]:
     if undo.planned == 0:
         return []
     return [
@@ -157,25 +150,20 @@ def _checks(database: Database, removal: Removal, undo: Run) -> list[Check]:
             lambda connection: verifying.accounted_for(connection, undo),
         ),
         verifying.evaluate(
-            database, "removed_rows_are_gone", lambda connection: _gone(connection, removal)
+            database, "removed_rows_are_gone", lambda connection: _gone(connection, back)
         ),
         verifying.evaluate(
-            database, "other_rows_untouched", lambda connection: _untouched(connection, undo)
+            database, "other_rows_untouched", lambda connection: _untouched(connection, back, undo)
         ),
     ]
 
 
-def _gone(connection: sa.Connection, removal: Removal) -> Check:
-    count = removal.still_there(connection)
+def _gone(connection: sa.Connection, back: Undo) -> Check:
+    count = back.not_undone(connection)
     says = f"{count} removed rows are still there"
     return Check("removed_rows_are_gone", count == 0, says, count)
 
 
-def _untouched(connection: sa.Connection, undo: Run) -> Check:
-    inserted, updated, deleted = verifying.counted(connection, undo)
-    return Check(
-        "other_rows_untouched",
-        (inserted, updated, deleted) == (0, 0, undo.applied),
-        f"PostgreSQL counted {inserted} rows inserted, {updated} updated, {deleted} deleted",
-        inserted + updated,
-    )
+def _untouched(connection: sa.Connection, back: Undo, undo: Run) -> Check:
+    counts = verifying.counted(connection, undo)
+    return verifying.as_counted("other_rows_untouched", counts, back.counted(connection))

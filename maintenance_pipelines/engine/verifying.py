@@ -10,14 +10,17 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from maintenance_pipelines.engine import ledger, runs
-from maintenance_pipelines.engine.applying import insertion_of
 from maintenance_pipelines.engine.batches import attempts
+from maintenance_pipelines.engine.changes import Forward
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.faults import Fault, describe, judge
 from maintenance_pipelines.engine.insertion import Comparison, Insertion
-from maintenance_pipelines.engine.job import Job, Rule
+from maintenance_pipelines.engine.job import Insert, Job, Rule
+from maintenance_pipelines.engine.kinds import change_of
+from maintenance_pipelines.engine.proof import Counts
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.engine.unit_change import UnitChange
 
 VERIFIABLE = frozenset({"applied", "verified", "partial", "failed"})
 SAMPLE = 10
@@ -25,12 +28,15 @@ SAMPLE = 10
 SCOPE = "plan_within_expected_scope"
 MUST_HOLD = {
     "every_planned_row_accounted_for": "Applied, skipped, conflicting and failed rows add up.",
-    "existing_rows_untouched": "PostgreSQL counted the planned inserts and nothing else.",
-    "new_rows_as_specified": "Every applied row is there as it was planned.",
-    "no_duplicate": "No key of an applied row exists twice.",
+    "existing_rows_untouched": "PostgreSQL counted the planned writes and nothing else.",
     "nothing_left_missing": "Detection as of the plan's moment finds nothing more to do.",
 }
 """The engine's own checks after a run, beside the rules of the job."""
+OF_NEW_ROWS = {
+    "new_rows_as_specified": "Every applied row is there as it was planned.",
+    "no_duplicate": "No key of an applied row exists twice.",
+}
+"""Further ones where missing rows were inserted."""
 WORTH_KNOWING = {
     "appeared_since": "Rows that became due after the plan was made.",
     "touched_since": "Applied rows that the app or its users have changed since.",
@@ -73,7 +79,7 @@ def verify(
         raise Guarded(f"Run {run.id} is {run.state}; only a run that was applied can be verified.")
     if run.pruned_at is not None:
         raise Guarded(f"Run {run.id} has been pruned and cannot be verified any more.")
-    if run.planned == 0:
+    if run.planned == 0 and not job.judged_when_empty:
         return Verification(run, ())
     started = time.monotonic()
     checks = [*_checks(job, database, run)]
@@ -109,7 +115,14 @@ def conclude(
 
 def must_hold(job: Job) -> dict[str, str]:
     """The checks that a run of this job has to pass after it, and what each says."""
-    return MUST_HOLD | {rule.name: rule.says for rule in job.rules if rule.severity == "error"}
+    own = MUST_HOLD | (OF_NEW_ROWS if isinstance(job.change, Insert) else {})
+    return own | {rule.name: rule.says for rule in job.all_rules if rule.severity == "error"}
+
+
+def worth_knowing(job: Job) -> dict[str, str]:
+    """The checks of a run of this job that fail nothing, and what each says."""
+    warnings = {rule.name: rule.says for rule in job.all_rules if rule.severity == "warning"}
+    return WORTH_KNOWING | warnings
 
 
 def settled(run: Run) -> int:
@@ -144,8 +157,8 @@ def evaluate(database: Database, name: str, check: Callable[[sa.Connection], Che
     raise AssertionError("the last attempt raises")
 
 
-def counted(connection: sa.Connection, run: Run) -> tuple[int, int, int]:
-    """Rows inserted, updated, deleted in the target, as PostgreSQL counted the run's batches."""
+def counted(connection: sa.Connection, run: Run) -> Counts:
+    """Rows inserted, updated, deleted, as PostgreSQL counted the run's batches."""
     batch = ledger.batch.c
     sums = (
         sa.func.coalesce(sa.func.sum(c), 0) for c in (batch.inserted, batch.updated, batch.deleted)
@@ -154,29 +167,44 @@ def counted(connection: sa.Connection, run: Run) -> tuple[int, int, int]:
     return int(row[0]), int(row[1]), int(row[2])
 
 
+def as_counted(name: str, counts: Counts, planned: Counts) -> Check:
+    """Whether what PostgreSQL counted is what the applied part of the plan comes to."""
+    inserted, updated, deleted = counts
+    return Check(
+        name,
+        counts == planned,
+        f"PostgreSQL counted {inserted} rows inserted, {updated} updated, {deleted} deleted",
+        sum(abs(have - due) for have, due in zip(counts, planned, strict=True)),
+    )
+
+
 def _checks(job: Job, database: Database, run: Run) -> Iterator[Check]:
-    change = insertion_of(job, run)
+    change = change_of(job, run)
     yield Check(
         SCOPE,
         run.within_scope,
         f"{run.planned} rows planned",
     )
     yield evaluate(database, "every_planned_row_accounted_for", lambda c: accounted_for(c, run))
-    yield evaluate(database, "existing_rows_untouched", lambda c: _untouched(c, run))
-    yield from _rows_there(database, change, run)
+    yield evaluate(database, "existing_rows_untouched", lambda c: _untouched(c, change, run))
+    if isinstance(change, Insertion):
+        yield from _rows_there(database, change, run)
+    if isinstance(change, UnitChange):
+        yield evaluate(database, "touched_since", lambda c: _touched(c, change, database.schema))
     yield from _nothing_left(database, change, run)
-    for rule in job.rules:
-        yield _rule(database, change, rule)
+    for rule, applied in change.rules():
+        yield _rule(database, change, rule, applied)
 
 
-def _untouched(connection: sa.Connection, run: Run) -> Check:
-    inserted, updated, deleted = counted(connection, run)
-    return Check(
-        "existing_rows_untouched",
-        (inserted, updated, deleted) == (run.applied, 0, 0),
-        f"PostgreSQL counted {inserted} rows inserted, {updated} updated, {deleted} deleted",
-        updated + deleted,
-    )
+def _untouched(connection: sa.Connection, change: Forward, run: Run) -> Check:
+    name = "existing_rows_untouched"
+    return as_counted(name, counted(connection, run), change.counted(connection))
+
+
+def _touched(connection: sa.Connection, change: UnitChange, schema: str) -> Check:
+    count = change.touched(connection, schema)
+    says = f"{count} applied units have been changed since"
+    return Check("touched_since", count == 0, says, count, warning=True)
 
 
 def _rows_there(database: Database, change: Insertion, run: Run) -> Iterator[Check]:
@@ -202,7 +230,7 @@ def _rows_there(database: Database, change: Insertion, run: Run) -> Iterator[Che
     yield Check("touched_since", touched == 0, says, touched, warning=True)
 
 
-def _nothing_left(database: Database, change: Insertion, run: Run) -> Iterator[Check]:
+def _nothing_left(database: Database, change: Forward, run: Run) -> Iterator[Check]:
     """Detection again: what is due now and was planned, and what has become due since.
 
     The plan held all that was due when it was made. What is due now and neither failed nor waits
@@ -228,9 +256,9 @@ def _nothing_left(database: Database, change: Insertion, run: Run) -> Iterator[C
     yield Check("appeared_since", appeared == 0, says, appeared, warning=True)
 
 
-def _rule(database: Database, change: Insertion, rule: Rule) -> Check:
+def _rule(database: Database, change: Forward, rule: Rule, applied: sa.FromClause) -> Check:
     def offenders(connection: sa.Connection) -> Check:
-        found = rule.offenders(change.scope, change.applied()).subquery("offenders")
+        found = rule.offenders(change.scope, applied).subquery("offenders")
         count = connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
         first = connection.scalars(sa.select(found).limit(SAMPLE)).all() if count else []
         return Check(

@@ -175,8 +175,8 @@ def test_a_lost_race_for_a_key_is_counted_as_nothing_written(gardens: Database) 
                 " INSERT INTO \"Bed\" VALUES ('y', 'g000010', 4, false, now(), NULL)"
             )
         )
-        counted = demand_exactly(connection, before, "public.Bed", (1, 0, 0), False)
-        assert counted == (1, 0, 0)
+        counted = demand_exactly(connection, before, {"public.Bed": (1, 0, 0)}, False)
+        assert counted == {"public.Bed": (1, 0, 0)}
 
 
 def test_deleting_a_row_that_was_there_is_no_lost_race(gardens: Database) -> None:
@@ -189,7 +189,7 @@ def test_deleting_a_row_that_was_there_is_no_lost_race(gardens: Database) -> Non
             )
         )
         with pytest.raises(ProofFailed):
-            demand_exactly(connection, before, "public.Bed", (1, 0, 0), False)
+            demand_exactly(connection, before, {"public.Bed": (1, 0, 0)}, False)
 
 
 def test_fewer_rows_than_planned_are_a_failed_proof_even_with_allowed_triggers(
@@ -199,7 +199,7 @@ def test_fewer_rows_than_planned_are_a_failed_proof_even_with_allowed_triggers(
         before = Reading.take(connection)
         for allowed in (False, True):
             with pytest.raises(ProofFailed):
-                demand_exactly(connection, before, "public.Bed", (1, 0, 0), allowed)
+                demand_exactly(connection, before, {"public.Bed": (1, 0, 0)}, allowed)
 
 
 def test_any_write_outside_the_ledger_is_seen(gardens: Database) -> None:

@@ -1,0 +1,235 @@
+"""Unit undo: takes units back, each wholly or not at all, where nobody has touched them since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from maintenance_pipelines.engine import ledger, plans
+from maintenance_pipelines.engine.catalog import TableShape
+from maintenance_pipelines.engine.changes import Written
+from maintenance_pipelines.engine.job import Job, Scope
+from maintenance_pipelines.engine.plans import Piece, Plan, Span
+from maintenance_pipelines.engine.proof import Counts
+from maintenance_pipelines.engine.unit_statements import holds, lock, perform
+from maintenance_pipelines.engine.units import Work
+from maintenance_pipelines.engine.writes import GONE, InsertRows
+
+if TYPE_CHECKING:
+    from maintenance_pipelines.engine.unit_change import PartChange, UnitChange
+
+
+@dataclass(frozen=True)
+class PartUndo:
+    """The rollback of one part: `undoes` in its plan is a unit's position in the run undone."""
+
+    undone: PartChange
+    run_id: str
+    shapes: Mapping[str, TableShape]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The part's own plan table."""
+        key = self.undone.part.key
+        columns = {"undoes": sa.BigInteger(), key: self.undone.facts[key]}
+        return plans.fact_table(f"plan_{self.run_id}_{self.undone.part.name}", columns)
+
+    def fill(self, connection: sa.Connection, after: int) -> dict[str | None, int]:
+        """Plans the way back of every applied unit; counts them by reason.
+
+        Under None are those that are taken back, at positions beyond `after`; the others are
+        listed at negative positions, with the reason why they stay.
+        """
+        key = self.undone.part.key
+        applied = self.undone.applied().subquery("applied")
+        blocked = self._blocked(applied).subquery("blocked")
+        judged = (
+            sa.select(applied.c.position.label("undoes"), applied.c[key], blocked.c.reason)
+            .select_from(applied.outerjoin(blocked, blocked.c.position == applied.c.position))
+            .subquery("judged")
+        )
+        free = judged.c.reason.is_(None)
+        number = sa.func.row_number().over(partition_by=free, order_by=judged.c.undoes)
+        rows = sa.select(
+            sa.case((free, number + after), else_=-number),
+            judged.c.reason,
+            judged.c.undoes,
+            judged.c[key],
+        )
+        plans.create_facts(
+            connection, str(self.plan.name), sa.select(judged.c.undoes, judged.c[key])
+        )
+        names = ["position", "reason", "undoes", key]
+        connection.execute(self.plan.insert().from_select(names, rows))
+        counts = sa.select(self.plan.c.reason, sa.func.count()).group_by(self.plan.c.reason)
+        return {row[0]: row[1] for row in connection.execute(counts)}
+
+    def piece(self, connection: sa.Connection) -> Piece:
+        """Its plan table and how many of its positions are to be applied."""
+        position = self.plan.c.position
+        found = sa.select(sa.func.coalesce(sa.func.min(position), 1), sa.func.count())
+        first, rows = connection.execute(found.where(position > 0)).one()
+        return Piece(self.plan, first, rows)
+
+    def write(self, connection: sa.Connection, span: Span) -> Written:
+        """Locks the span's units, then takes back those that are still untouched."""
+        part = self.undone.part
+        lock(connection, part.locks, self.plan, part.key, span)
+        asked = (
+            sa.select(self.plan.c.position.label("asked"), self.plan.c.undoes)
+            .where(span.covers(self.plan.c.position))
+            .cte("_asked")
+        )
+        applied = self.undone.applied().subquery("applied")
+        found = (
+            sa.select(applied)
+            .select_from(applied.join(asked, asked.c.undoes == applied.c.position))
+            .cte("_found")
+        )
+        blocked = self._blocked(found).cte("_blocked")
+        stays = sa.exists().where(blocked.c.position == found.c.position)
+        units = sa.select(found).where(~stays).cte("_units")
+        work = Work(self.undone.scope, self.undone.run_id, units)
+        effects = [
+            write.backward(work, f"{i}", self.shapes[write.table.name])
+            for i, write in enumerate(part.writes)
+        ]
+        left = sa.select(
+            sa.literal(self.run_id),
+            asked.c.asked,
+            sa.case((blocked.c.reason == GONE, "skipped"), else_="conflict"),
+        ).select_from(asked.join(blocked, blocked.c.position == asked.c.undoes))
+        names = ["run_id", "position", "outcome"]
+        recorded = ledger.exception.insert().from_select(names, left).cte("_recorded")
+        return perform(connection, units, effects, [recorded])
+
+    def taken_back(self) -> Work:
+        """The units that were taken back, by what was written for them."""
+        done = ledger.applied_rows(self.run_id, self.plan).subquery("done")
+        applied = self.undone.applied().subquery("applied")
+        units = sa.select(applied).join(done, done.c.undoes == applied.c.position)
+        return Work(self.undone.scope, self.undone.run_id, units.subquery("units"))
+
+    def _blocked(self, units: sa.FromClause) -> sa.Select[Any]:
+        """By position, why a unit cannot be taken back; the others are absent."""
+        work = Work(self.undone.scope, self.undone.run_id, units)
+        found = [
+            rows
+            for write in self.undone.part.writes
+            if (rows := write.obstacles(work, self.shapes[write.table.name])) is not None
+        ]
+        if self.undone.part.stays is not None:
+            found.append(self.undone.part.stays(work))
+        if not found:
+            nothing = sa.select(units.c.position, sa.literal("").label("reason"))
+            return nothing.where(sa.false())
+        every = sa.union_all(*found).subquery("every")
+        # Touched says more than gone, where both are true of one unit.
+        reason = sa.func.max(every.c.reason).label("reason")
+        return sa.select(every.c.position, reason).group_by(every.c.position)
+
+
+@dataclass(frozen=True)
+class UnitUndo:
+    """The rollback of one run of units, a run of its own."""
+
+    undone: UnitChange
+    run_id: str
+    shapes: Mapping[str, TableShape]
+
+    kind = "units back"
+    settle_s = 0.0
+
+    @property
+    def job(self) -> Job:
+        """The job whose run is taken back."""
+        return self.undone.job
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the run that is taken back."""
+        return self.undone.scope
+
+    @cached_property
+    def parts(self) -> tuple[PartUndo, ...]:
+        """The rollback of each part, the last one first."""
+        return tuple(PartUndo(each, self.run_id, self.shapes) for each in self.undone.parts[::-1])
+
+    def fill(self, connection: sa.Connection) -> dict[str | None, int]:
+        """Plans every part; see `PartUndo.fill`."""
+        totals: dict[str | None, int] = {}
+        after = 0
+        for each in self.parts:
+            counts = each.fill(connection, after)
+            after += counts.get(None, 0) + 1
+            for reason, count in counts.items():
+                totals[reason] = totals.get(reason, 0) + count
+        return totals
+
+    def pieces(self, connection: sa.Connection, planned: int) -> tuple[Piece, ...]:
+        """Each part's plan table."""
+        return tuple(each.piece(connection) for each in self.parts)
+
+    def write(self, connection: sa.Connection, span: Span) -> Written:
+        """Takes back the units of a span, all of which are of one part."""
+        mine = next(each for each in self.parts if holds(connection, each.plan, span))
+        return mine.write(connection, span)
+
+    def counted(self, connection: sa.Connection) -> Counts:
+        """What taking back every write of the units comes to."""
+        totals = {"INSERT": 0, "UPDATE": 0, "DELETE": 0}
+        for each in self.parts:
+            work = each.taken_back()
+            for write in each.undone.part.writes:
+                if write.table.schema == ledger.SCHEMA:
+                    continue
+                reversal = write.reversal if isinstance(write, InsertRows) else None
+                rows = (reversal or write.rows)(work).subquery()
+                count = sa.select(sa.func.count()).select_from(rows)
+                totals[write.undo_right] += connection.execute(count).scalar_one()
+        return totals["INSERT"], totals["UPDATE"], totals["DELETE"]
+
+    def not_undone(self, connection: sa.Connection) -> int:
+        """Counts inserted rows that were taken back and are there all the same."""
+        total = 0
+        for each in self.parts:
+            work = each.taken_back()
+            for write in each.undone.part.writes:
+                if isinstance(write, InsertRows) and write.reversal is None:
+                    rows = write.rows(work).subquery()
+                    key = [c.name for c in write.table.primary_key]
+                    here = sa.and_(*(write.table.c[n] == rows.c[f"new_{n}"] for n in key))
+                    there = sa.select(sa.func.count()).select_from(rows.join(write.table, here))
+                    total += connection.execute(there).scalar_one()
+        return total
+
+    def left_alone(self, connection: sa.Connection, limit: int) -> list[tuple[str, str]]:
+        """The first units that stayed, as (id, reason)."""
+        found: list[tuple[str, str]] = []
+        for each in self.parts:
+            plan, exception = each.plan, ledger.exception
+            joined = plan.outerjoin(
+                exception,
+                (exception.c.run_id == self.run_id) & (exception.c.position == plan.c.position),
+            )
+            outcome = sa.case(
+                (exception.c.outcome == "conflict", "touched"),
+                (exception.c.outcome == "skipped", GONE),
+                else_=exception.c.outcome,
+            )
+            reason = sa.func.coalesce(plan.c.reason, outcome)
+            key = sa.cast(plan.c[each.undone.part.key], sa.Text)
+            rows = sa.select(key, reason).select_from(joined).where(reason.is_not(None))
+            for row in connection.execute(rows.order_by(key).limit(limit - len(found))):
+                found.append((row[0], row[1]))
+        return found
+
+    def named(self, positions: Sequence[int]) -> Iterator[sa.Select[Any]]:
+        """`position` and the key, part by part."""
+        for each in self.parts:
+            rows = sa.select(each.plan.c.position, each.plan.c[each.undone.part.key])
+            yield rows.where(each.plan.c.position.in_(positions)).order_by(each.plan.c.position)
