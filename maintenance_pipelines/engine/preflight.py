@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from maintenance_pipelines.engine import privileges
 from maintenance_pipelines.engine.catalog import TableShape, read_shapes
@@ -175,7 +176,7 @@ def _firing(job: Job, shapes: Mapping[str, TableShape], undo: bool) -> Iterator[
 def _spelling(type_: sa.types.TypeEngine[object]) -> str:
     if isinstance(type_, sa.DateTime):
         return f"timestamp {'with' if type_.timezone else 'without'} time zone"
-    spelled = type_.compile().lower()
+    spelled = type_.compile(PGDialect()).lower()  # type: ignore[no-untyped-call]
     aliases = {"float": "double precision", "double": "double precision", "varchar": "text"}
     return aliases.get(spelled, spelled)
 
