@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,12 +23,25 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
 
 
-class Worker:
-    """A process that runs the whole job once, on word."""
+Tell = Callable[[int, int], None]
+Task = Callable[[Database, Tell], str]
 
-    def __init__(self, url: str, limits: Limits = toy.SMALL) -> None:
+
+def backfill(database: Database, tell: Tell) -> str:
+    """The whole job once; returns the state that it ends in."""
+    run = toy.plan(database)
+    if run.planned and run.state != "applied":
+        run = toy.apply(database, run, progress=tell)
+    return toy.verifying.verify(toy.job, database, run).run.state
+
+
+class Worker:
+    """A process that does its task once, on word."""
+
+    def __init__(self, url: str, limits: Limits = toy.SMALL, task: Task = backfill) -> None:
         self._here, there = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=_work, args=(there, url, limits), daemon=True)
+        work = (there, url, limits, task)
+        self._process = CONTEXT.Process(target=_work, args=work, daemon=True)
         self._process.start()
         there.close()
         assert self._here.recv() == "ready"
@@ -65,15 +79,12 @@ class Worker:
         os.kill(self._process.pid, signal.SIGCONT)
 
 
-def _work(parent: Connection, url: str, limits: Limits) -> None:
+def _work(parent: Connection, url: str, limits: Limits, task: Task) -> None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - it is killed while it writes
     database = Database.connect(url, "WORKER_URL", limits)
     parent.send("ready")
     parent.recv()
     try:
-        run = toy.plan(database)
-        if run.planned and run.state != "applied":
-            run = toy.apply(database, run, progress=lambda done, total: parent.send("batch"))
-        parent.send(toy.verifying.verify(toy.job, database, run).run.state)
+        parent.send(task(database, lambda done, total: parent.send("batch")))
     except Refusal as refusal:
         parent.send(refusal)

@@ -8,6 +8,7 @@ import pytest
 
 from maintenance_pipelines.engine import planning, runs, verifying
 from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.job import Insert
 from maintenance_pipelines.engine.proof import ProofFailed
 from maintenance_pipelines_tests.conftest import MakeDatabase
 from maintenance_pipelines_tests.engine import toy
@@ -74,6 +75,7 @@ def test_detection_that_writes_to_the_app_is_rolled_back(gardens: Database) -> N
         harmless = toy.sa.literal_column("looks_harmless()") > 0
         return toy.candidates(scope, among).where(harmless)
 
+    assert isinstance(toy.job.change, Insert)
     job = replace(toy.job, change=replace(toy.job.change, candidates=writes))
     with pytest.raises(ProofFailed, match="Log: "):
         planning.plan(job, gardens, toy.scope, toy.someone)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.identifiers import base36, cuid
+from maintenance_pipelines.engine.job import Insert
 from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.systems import registry
@@ -18,6 +19,8 @@ from maintenance_pipelines.systems.benefits.schema import benefit_status
 from maintenance_pipelines_tests.systems.benefits.loading import scope_of, session
 
 SCOPE = scope_of(Month(2025, 8), datetime(2025, 9, 1, 12, 0, 0, 7000))
+assert isinstance(benefit_status_backfill.change, Insert)
+CHANGE = benefit_status_backfill.change
 
 
 def ids(database: Database) -> list[str]:
@@ -45,7 +48,7 @@ def test_an_identifier_begins_with_the_moment_as_the_apps_own_do() -> None:
 
 
 def test_a_new_status_is_as_the_app_would_have_created_it() -> None:
-    given = dict(benefit_status_backfill.change.constants(SCOPE))
+    given = dict(CHANGE.constants(SCOPE))
     now = datetime(2025, 9, 1, 12, 0, 0, 7000)
     assert given == {
         "isCompleted": False,
@@ -55,7 +58,7 @@ def test_a_new_status_is_as_the_app_would_have_created_it() -> None:
         "createdAt": now,
         "updatedAt": now,
     }
-    keyed = {*benefit_status_backfill.change.key, "cycleEndDate", "id"}
+    keyed = {*CHANGE.key, "cycleEndDate", "id"}
     required = {column.name for column in benefit_status.c if not column.nullable}
     assert required - {"usedAmount"} <= {*given, *keyed}
 
