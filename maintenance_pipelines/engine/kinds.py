@@ -25,7 +25,7 @@ def change_of(job: Job, run: Run) -> Forward:
     scope = Scope(run.as_of, run.partition, job.options.model_validate(dict(run.options)))
     if isinstance(job.change, Insert):
         return Insertion(job, scope, run.id, run.columns)
-    change = UnitChange(job, scope, run.id)
+    change = UnitChange(job, scope, run.id, empty=run.planned == 0)
     if change.columns != run.columns:
         raise Guarded(
             f"Run {run.id} was planned by another version of this project, which noted other "

@@ -125,7 +125,7 @@ def _write(job: Job, database: Database, scope: Scope, request: Request, found: 
             )
         )
         plans.cut(connection, run_id, pieces, database.limits.granule_rows)
-        if complete:
+        if planned == 0:
             plans.drop(connection, run_id)
         if request.by_person:
             _release(connection, job, scope)

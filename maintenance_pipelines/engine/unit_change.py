@@ -29,6 +29,7 @@ class PartChange:
     part: Part
     scope: Scope
     run_id: str
+    empty: bool = False
 
     @cached_property
     def facts(self) -> dict[str, sa.types.TypeEngine[Any]]:
@@ -94,6 +95,10 @@ class PartChange:
 
     def applied(self) -> sa.Select[Any]:
         """`position` and facts of the applied units, as they were when they were written."""
+        if self.empty:
+            nothing = [sa.cast(sa.null(), type_).label(name) for name, type_ in self.facts.items()]
+            position = sa.cast(sa.null(), sa.BigInteger).label("position")
+            return sa.select(position, *nothing).where(sa.false())
         planned = ledger.applied_rows(self.run_id, self.plan).subquery("planned")
         columns = ["position", *self.facts]
         rows = sa.select(*(planned.c[name] for name in columns))
@@ -158,11 +163,12 @@ class PartChange:
 
 @dataclass(frozen=True)
 class UnitChange:
-    """One run's change of units, part by part."""
+    """One run's change of units, part by part. An `empty` plan has no tables."""
 
     job: Job
     scope: Scope
     run_id: str
+    empty: bool = False
 
     kind = "units"
 
@@ -170,7 +176,9 @@ class UnitChange:
     def parts(self) -> tuple[PartChange, ...]:
         """The change of each part."""
         assert isinstance(self.job.change, Units)
-        return tuple(PartChange(part, self.scope, self.run_id) for part in self.job.change.parts)
+        return tuple(
+            PartChange(part, self.scope, self.run_id, self.empty) for part in self.job.change.parts
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -199,7 +207,7 @@ class UnitChange:
 
     def pieces(self, connection: sa.Connection, planned: int) -> tuple[Piece, ...]:
         """Each part's plan table."""
-        return tuple(each.piece(connection) for each in self.parts)
+        return () if self.empty else tuple(each.piece(connection) for each in self.parts)
 
     def write(self, connection: sa.Connection, span: Span) -> Written:
         """Writes the units of a span, all of which are of one part."""

@@ -185,3 +185,19 @@ def test_the_report_shows_the_facts_of_each_part(sewn: Database) -> None:
     assert "p000001" in report
     assert "n5" in report
     assert "**Coins**" in report
+
+
+def test_rules_are_judged_where_nothing_was_planned_if_the_job_wants_it(sewn: Database) -> None:
+    purses.fill(sewn)
+    purses.write(sewn, "UPDATE \"Purse\" SET coins = 99 WHERE id = 'p000010'")
+    judged = replace(purses.job, judged_when_empty=True)
+    run = purses.plan(sewn, judged)
+    assert (run.state, run.planned) == ("planned", 0)
+    verification = verifying.verify(judged, sewn, purses.apply(sewn, run, judged))
+    assert (verification.run.state, dict(verification.run.checks)["lots_add_up"]) == (
+        "failed",
+        False,
+    )
+    tables = f"SELECT count(*) FROM pg_tables WHERE tablename LIKE '%{run.id}%'"
+    assert purses.rows(sewn, tables) == [(0,)]
+    assert purses.fill(sewn).run.state == "verified"
