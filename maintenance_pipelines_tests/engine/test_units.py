@@ -120,6 +120,14 @@ def test_a_rollback_keeps_what_others_added_to_a_counter(sewn: Database) -> None
     assert purses.rows(sewn, logged) == [(105, 15), (10, 100)]
 
 
+def test_bookkeeping_that_the_app_has_written_since_is_kept(sewn: Database) -> None:
+    run = purses.fill(sewn).run
+    purses.write(sewn, "UPDATE \"Purse\" SET \"updatedAt\" = '2025-09-09' WHERE id = 'p000010'")
+    purses.undo(sewn, run)
+    stamps = 'SELECT id, "updatedAt"::date::text FROM "Purse" ORDER BY id LIMIT 2 OFFSET 8'
+    assert purses.rows(sewn, stamps) == [("p000009", "2025-08-01"), ("p000010", "2025-09-09")]
+
+
 def test_a_unit_with_one_touched_row_stays_wholly_and_is_listed(sewn: Database) -> None:
     run = purses.fill(sewn).run
     purses.write(

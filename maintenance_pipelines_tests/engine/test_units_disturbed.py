@@ -22,6 +22,7 @@ from maintenance_pipelines_tests.conftest import MakeDatabase, MakeUrl
 from maintenance_pipelines_tests.engine import purses
 from maintenance_pipelines_tests.engine.conftest import Hiring
 from maintenance_pipelines_tests.engine.processes import Tell, Worker
+from maintenance_pipelines_tests.engine.sessions import holding
 
 PURSES = 60
 LIMITS = Limits(lock_timeout_ms=200, batch_rows=8, granule_rows=4, attempts=8)
@@ -156,6 +157,38 @@ def test_units_are_changed_and_undone_under_a_role_with_only_what_grants_printed
     for statement in ('UPDATE "Purse" SET spent = 0', 'DELETE FROM "Purse"', 'DELETE FROM "Log"'):
         with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
             purses.write(tailor, statement)
+
+
+def while_held(database: Database, url: str, statement: str) -> None:
+    """Fills the purses while the app has written something and not committed it yet."""
+    run = purses.plan(database)
+    worker = threading.Thread(target=lambda: purses.apply(database, run))
+    with holding(url, statement):
+        worker.start()
+        time.sleep(0.3)
+    worker.join()
+    assert runs.find(database, run.id).state == "applied"
+
+
+def test_a_row_that_refers_to_a_unit_and_is_being_inserted_is_waited_for(
+    make_database: MakeDatabase, app_url: str
+) -> None:
+    database = make_database(app_url, LIMITS)
+    purses.sew(database, 30)
+    while_held(database, app_url, "INSERT INTO \"Lot\" VALUES ('new', 'p000010', 7, NULL)")
+    assert purses.rows(database, UNBALANCED) == []
+
+
+def test_a_row_that_changes_beside_the_lock_is_read_again(
+    make_database: MakeDatabase, app_url: str
+) -> None:
+    database = make_database(app_url, LIMITS)
+    purses.sew(database, 30)
+    while_held(database, app_url, 'UPDATE "Lot" SET "left" = 3 WHERE id = \'l10a\'')
+    purses.fill(database)
+    (run,) = runs.history(database)
+    purses.undo(database, run)
+    assert purses.rows(database, 'SELECT "left" FROM "Lot" WHERE id = \'l10a\'') == [(3,)]
 
 
 def busy_job(settle_s: float) -> Job:
