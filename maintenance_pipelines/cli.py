@@ -11,7 +11,15 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from maintenance_pipelines import terminal
-from maintenance_pipelines.commands import checking, deciding, keeping, looking, running
+from maintenance_pipelines.commands import (
+    checking,
+    deciding,
+    examining,
+    keeping,
+    looking,
+    restoring,
+    running,
+)
 from maintenance_pipelines.commands.outcomes import print_json
 from maintenance_pipelines.engine.refusals import Refusal
 from maintenance_pipelines.orchestration.sentences import refusal_of
@@ -34,7 +42,7 @@ app.command()(keeping.demo)
 app.command()(keeping.up)
 app.command(context_settings=PASS_ON)(keeping.test)
 app.command()(looking.jobs)
-app.command()(looking.doctor)
+app.command()(examining.doctor)
 app.command()(checking.check)
 app.command()(keeping.install)
 app.command()(looking.grants)
@@ -44,6 +52,7 @@ app.command()(running.run)
 app.command()(running.verify)
 app.command()(deciding.approve)
 app.command()(deciding.rollback)
+app.command()(restoring.restore)
 app.command()(deciding.pause)
 app.command()(running.resume)
 app.command()(deciding.cancel)

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, PositiveInt, SecretStr, ValidationError, field_validator
@@ -19,14 +19,34 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from maintenance_pipelines import embedded
 from maintenance_pipelines.engine.database import Limits, parse_url
-from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.refusals import Misconfigured
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The project's folder: `.env`, `dagster.yaml` and by default `.maintenance/` lie in it."""
 
+STORAGE = "DAGSTER_POSTGRES_URL"
+"""The variable that holds the address of Dagster's storage."""
+
 DAGSTER_DATABASE = "dagster"
 """The embedded server's database that holds Dagster's storage where none is set."""
+
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+class HasOptions(Protocol):
+    """What is looked at of a job, of whichever kind."""
+
+    @property
+    def system(self) -> str:
+        """The system that it belongs to."""
+
+    @property
+    def options(self) -> type[BaseModel]:
+        """The model of its options."""
+
+
+POSTGRES_EXAMPLE = "postgresql://user:password@host:5432/database"
 
 
 class Settings(BaseSettings):
@@ -56,9 +76,11 @@ class Settings(BaseSettings):
     detection_timeout_s: PositiveInt = Limits.detection_timeout_s
     batch_rows: PositiveInt = Limits.batch_rows
     granule_rows: PositiveInt = Limits.granule_rows
+    workers: PositiveInt = Limits.workers
     attempts: PositiveInt = Limits.attempts
+    lock_patience: PositiveInt = Limits.lock_patience
     work_mem: str = Limits.work_mem
-    dagster_storage: SecretStr | None = Field(None, validation_alias="DAGSTER_POSTGRES_URL")
+    dagster_storage: SecretStr | None = Field(None, validation_alias=STORAGE)
     """Dagster's own database as it was given; see `dagster_environment` for what Dagster gets."""
     variables: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
     """Every variable there is, for those that carry a system's name."""
@@ -97,6 +119,16 @@ class Settings(BaseSettings):
         return size
 
     @property
+    def backups(self) -> Path:
+        """The folder of the backups that are made before a migration."""
+        return self.home / "backups"
+
+    @property
+    def exports(self) -> Path:
+        """The folder of rows that were exported before their table was dropped."""
+        return self.home / "exports"
+
+    @property
     def limits(self) -> Limits:
         """What bounds a run."""
         return Limits(
@@ -105,22 +137,28 @@ class Settings(BaseSettings):
             detection_timeout_s=self.detection_timeout_s,
             batch_rows=self.batch_rows,
             granule_rows=self.granule_rows,
+            workers=self.workers,
             attempts=self.attempts,
+            lock_patience=self.lock_patience,
             work_mem=self.work_mem,
         )
 
-    def url(self, system: str) -> str:
+    def has_url(self, system: str) -> bool:
+        """Whether a system's database, or an instance's like `cashback_prod`, has an address."""
+        return self._text(url_variable(system)) is not None
+
+    def url(self, system: str, example: str = POSTGRES_EXAMPLE) -> str:
         """The address of a system's database as it was given, `embedded:NAME` included.
 
-        It holds a password: hand it on, never print it.
+        It holds a password: hand it on, never print it. Where there is none, the refusal shows
+        the `example`.
         """
         name = url_variable(system)
         text = self._text(name)
         if text is None:
             raise Misconfigured(
                 f"{name} is not set: put the address of the {system} database into the "
-                "environment or into .env in the project, like "
-                f"{name}=postgresql://user:password@host:5432/database."
+                f"environment or into .env in the project, like {name}={example}."
             )
         return text
 
@@ -139,11 +177,11 @@ class Settings(BaseSettings):
         text = self._text(f"{_prefix(system)}ALLOWED_TRIGGERS") or ""
         return frozenset(name.strip() for name in text.split(",") if name.strip())
 
-    def options(self, job: Job) -> BaseModel:
+    def options(self, job: HasOptions) -> BaseModel:
         """The job's options; see `options_of`."""
         return self.options_of(job.system, job.options)
 
-    def options_of(self, system: str, model: type[BaseModel]) -> BaseModel:
+    def options_of(self, system: str, model: type[Options]) -> Options:
         """A system's options, each from the variable `<SYSTEM>_<OPTION>`; absent ones default."""
         prefix = _prefix(system)
         texts = {field: self._text(prefix + field.upper()) for field in model.model_fields}
@@ -162,13 +200,11 @@ class Settings(BaseSettings):
         """
         given = self.dagster_storage
         url = given.get_secret_value() if given else f"{embedded.PREFIX}{DAGSTER_DATABASE}"
-        address, _ = parse_url(
-            embedded.resolve(url, self.home, self.postgres_version), "DAGSTER_POSTGRES_URL"
-        )
+        address, _ = parse_url(embedded.resolve(url, self.home, self.postgres_version), STORAGE)
         storage = address.set(drivername="postgresql+psycopg2")
         return {
             "DAGSTER_HOME": str(PROJECT),
-            "DAGSTER_POSTGRES_URL": storage.render_as_string(hide_password=False),
+            STORAGE: storage.render_as_string(hide_password=False),
             "DAGSTER_FILES": str(self.home / "dagster"),
             "MAINTENANCE_HOME": str(self.home),
             "MAINTENANCE_POSTGRES_VERSION": str(self.postgres_version),

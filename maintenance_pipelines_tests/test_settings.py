@@ -6,7 +6,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import dagster as dg
 import pytest
@@ -14,7 +14,6 @@ import yaml
 from pydantic import BaseModel
 
 from maintenance_pipelines.engine.database import Limits
-from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.refusals import BadInput, Misconfigured
 from maintenance_pipelines.settings import PROJECT, Settings
 
@@ -33,8 +32,8 @@ class _Declared:
 
 
 @pytest.fixture
-def job() -> Job:
-    return cast(Job, _Declared("benefits", _Options))
+def job() -> _Declared:
+    return _Declared("benefits", _Options)
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_secrets_are_in_no_representation_of_the_settings(monkeypatch: pytest.Mo
 
 
 def test_options_are_read_from_variables_with_the_system_before_their_name(
-    monkeypatch: pytest.MonkeyPatch, job: Job
+    monkeypatch: pytest.MonkeyPatch, job: _Declared
 ) -> None:
     assert Settings.load().options(job) == _Options()
     monkeypatch.setenv("BENEFITS_FIXED_CYCLES", "quarterly-repeating")
@@ -121,7 +120,7 @@ def test_options_are_read_from_variables_with_the_system_before_their_name(
 
 
 def test_an_unknown_option_value_is_refused_with_those_there_are(
-    monkeypatch: pytest.MonkeyPatch, job: Job
+    monkeypatch: pytest.MonkeyPatch, job: _Declared
 ) -> None:
     monkeypatch.setenv("BENEFITS_FIXED_CYCLES", "weekly")
     with pytest.raises(Misconfigured) as refusal:
@@ -192,3 +191,10 @@ def test_dagster_keeps_its_history_in_postgresql_and_its_files_out_of_the_projec
         assert str(home) in instance.storage_directory()
     assert os.environ["DAGSTER_HOME"] == str(PROJECT)
     assert set(PROJECT.iterdir()) == before
+
+
+def test_every_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAINTENANCE_WORKERS", "1")
+    monkeypatch.setenv("MAINTENANCE_LOCK_PATIENCE", "7")
+    limits = Settings.load().limits
+    assert (limits.workers, limits.lock_patience) == (1, 7)

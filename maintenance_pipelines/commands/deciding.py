@@ -29,6 +29,12 @@ def rollback(
     plan: Annotated[
         bool, typer.Option("--plan", help="Only show what it would take back.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Of a migration: drop tables that hold rows, exporting them first."
+        ),
+    ] = False,
     allow_trigger: options.AllowTrigger = None,
     json: options.Json = False,
     verbose: options.Verbose = False,
@@ -38,7 +44,7 @@ def rollback(
     with find_run(settings, run) as found:
         job = registry.find(found.run.job)
     demand_fit(job, settings, frozenset(allow_trigger or ()), undo=True)
-    told = {"plan_only": plan, "allow_triggers": allow_trigger}
+    told = {"plan_only": plan, "force": force, "allow_triggers": allow_trigger}
     finished = take_back(settings, found.run, told, verbose)
     for report in () if json else finished.reports:
         terminal.show_report(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,14 +13,16 @@ from sqlalchemy.exc import DBAPIError
 from maintenance_pipelines import terminal
 from maintenance_pipelines.commands.outcomes import Outcome
 from maintenance_pipelines.engine import runs
-from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.preflight import preflight
-from maintenance_pipelines.engine.refusals import Guarded, Refusal
+from maintenance_pipelines.engine.refusals import BadInput, Guarded, Refusal
 from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.orchestration.ledgers import ledgers
 from maintenance_pipelines.orchestration.resources import Maintenance, connect
 from maintenance_pipelines.orchestration.sentences import refusal_of, sentence
 from maintenance_pipelines.settings import Settings
 from maintenance_pipelines.systems import registry
+from maintenance_pipelines.systems.cashback.declaration import Migration
+from maintenance_pipelines.systems.registry import AnyJob
 
 Config = Mapping[str, Mapping[str, Any]]
 """What each stage is told; its stages are the ones that are worked on."""
@@ -27,12 +30,13 @@ Config = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked of a job: the stages `detection`, `materialization`, `verification`.
+    """What is asked of a job: the stages `detection`, `materialization`, `verification`, and
+    `backup`, which only a migration has.
 
     `subject` is the user to show in the reports, kept out of what Dagster stores.
     """
 
-    job: Job
+    job: AnyJob
     stages: Config
     subject: str | None = None
     rehearsed: bool = False
@@ -48,10 +52,19 @@ class Finished:
     interrupted: bool = False
 
 
-def demand_fit(job: Job, settings: Settings, triggers: frozenset[str], undo: bool = False) -> None:
-    """Refuses settings and a database that the job cannot work with, before Dagster starts."""
+def demand_fit(
+    job: AnyJob, settings: Settings, triggers: frozenset[str], undo: bool = False
+) -> None:
+    """Refuses settings and a database that the job cannot work with, before Dagster starts.
+
+    The instances of a migration are looked at one by one, each in its own Dagster run.
+    """
     settings.options(job)
     settings.approval_above(job.system)
+    if isinstance(job, Migration):
+        if triggers:
+            raise BadInput(f"{job.name} writes no rows, so no trigger can fire; none is allowed.")
+        return
     database = connect(settings, job.system)
     try:
         preflight(job, database, settings.allowed_triggers(job.system) | triggers, undo)
@@ -67,12 +80,9 @@ def carry_out(settings: Settings, work: Work, partitions: Sequence[str | None]) 
     # Importing Dagster takes a second or two, which verbs that do without it should not cost.
     from maintenance_pipelines.orchestration import launching, names
 
-    assets = {
-        "detection": names.detected(work.job),
-        "materialization": names.materialized(work.job),
-        "verification": names.verified(work.job),
-    }
-    config = {launching.op_of(assets[stage]): told for stage, told in work.stages.items()}
+    assets = names.stages(work.job)
+    chosen = [stage for stage in assets if stage in work.stages]
+    config = {launching.op_of(assets[stage]): work.stages[stage] for stage in chosen}
     finished: list[Finished] = []
     with launching.instance_of(settings) as instance:
         for partition in partitions:
@@ -81,7 +91,7 @@ def carry_out(settings: Settings, work: Work, partitions: Sequence[str | None]) 
                 instance,
                 work.job.name,
                 config=config,
-                assets=[assets[stage] for stage in work.stages],
+                assets=[assets[stage] for stage in chosen],
                 partition=partition,
                 verbose=work.verbose,
             )
@@ -133,15 +143,12 @@ def _watch(
     )
 
 
-def _as_it_is(settings: Settings, job: Job, run: Run | None) -> Run | None:
+def _as_it_is(settings: Settings, job: AnyJob, run: Run | None) -> Run | None:
     """The run as the ledger has it now; as it was seen last where that cannot be read."""
     if run is None:
         return None
-    database = connect(settings, job.system)
-    try:
-        with database.transaction() as connection:
-            return runs.load(connection, run.id)
-    except (Refusal, DBAPIError):
-        return run
-    finally:
-        database.dispose()
+    with suppress(Refusal), ledgers(settings, [job.system]) as found:
+        for ledger in found:
+            with suppress(Refusal, DBAPIError), ledger.database.transaction() as connection:
+                return runs.load(connection, run.id)
+    return run

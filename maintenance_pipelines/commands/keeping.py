@@ -20,8 +20,7 @@ from maintenance_pipelines.commands.outcomes import print_json
 from maintenance_pipelines.engine import ledger
 from maintenance_pipelines.engine.pruning import prune as prune_database
 from maintenance_pipelines.engine.refusals import BadInput
-from maintenance_pipelines.orchestration.ledgers import configured
-from maintenance_pipelines.orchestration.resources import connect
+from maintenance_pipelines.orchestration.ledgers import configured, ledgers
 from maintenance_pipelines.settings import PROJECT, Settings
 
 ADDRESS = "127.0.0.1"
@@ -29,13 +28,10 @@ ADDRESS = "127.0.0.1"
 
 
 def install(system: options.SystemName, json: options.Json = False) -> int:
-    """Creates or upgrades the ledger in that system's database."""
+    """Creates or upgrades the ledger of that system, in each database that has one."""
     name = known_system(system)
-    database = connect(Settings.load(), name)
-    try:
-        revision = ledger.install(database)
-    finally:
-        database.dispose()
+    with ledgers(Settings.load(), [name]) as found:
+        (revision, *_) = [ledger.install(each.database) for each in found]
     if json:
         print_json({"system": name, "revision": revision})
     else:
@@ -53,12 +49,9 @@ def prune(
     settings = Settings.load()
     keep = settings.retention_days if days is None else days
     pruned: dict[str, list[str]] = {}
-    for system in configured(settings):
-        database = connect(settings, system)
-        try:
-            pruned[system] = prune_database(database, keep)
-        finally:
-            database.dispose()
+    with ledgers(settings, configured(settings)) as found:
+        for each in found:
+            pruned.setdefault(each.system, []).extend(prune_database(each.database, keep))
     if json:
         print_json({"days": keep, "pruned": pruned})
     for system, ids in pruned.items() if not json else ():

@@ -1,35 +1,31 @@
-"""jobs, runs, grants, doctor: the verbs that only look."""
+"""jobs, runs, grants: the verbs that only look."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.exc import DBAPIError
 
 from maintenance_pipelines import terminal
 from maintenance_pipelines.commands import options
 from maintenance_pipelines.commands.outcomes import Outcome, figures, next_step, print_json
-from maintenance_pipelines.engine import ledger, runs
-from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine import runs
 from maintenance_pipelines.engine.grants import grants as grants_of
 from maintenance_pipelines.engine.job import Job
-from maintenance_pipelines.engine.preflight import preflight
-from maintenance_pipelines.engine.refusals import BadInput, Misconfigured, Refusal
-from maintenance_pipelines.orchestration.ledgers import configured, find_run, systems
+from maintenance_pipelines.engine.refusals import BadInput, Misconfigured
+from maintenance_pipelines.orchestration.ledgers import configured, find_run, ledgers, systems
 from maintenance_pipelines.orchestration.resources import connect
-from maintenance_pipelines.orchestration.sentences import refusal_of
-from maintenance_pipelines.settings import Settings, url_variable
+from maintenance_pipelines.settings import Settings
 from maintenance_pipelines.systems import registry
+from maintenance_pipelines.systems.cashback.declaration import Migration
+from maintenance_pipelines.systems.registry import AnyJob
 
 FAILURES_SHOWN = 20
 
 
 def jobs(json: options.Json = False) -> int:
     """The jobs, their partitions, schedules and kinds of change."""
-    found = [_job(job) for job in registry.JOBS.values()]
+    found = [_job(job) for job in registry.every()]
     if json:
         print_json({"jobs": found})
     else:
@@ -51,14 +47,14 @@ def runs_(
     if run is not None:
         return _one(settings, run, json)
     only = registry.find(job).name if job else None
-    found = []
-    for system in configured(settings):
-        database = connect(settings, system)
-        try:
-            found += runs.history(database, only, limit)
-        finally:
-            database.dispose()
-    found.sort(key=lambda each: each.created_at, reverse=True)
+    with ledgers(settings, configured(settings)) as all_of_them:
+        recorded = {
+            each.id: each
+            for ledger in all_of_them
+            for each in runs.history(ledger.database, only, limit)
+            if ledger.has(each)
+        }
+    found = sorted(recorded.values(), key=lambda each: each.created_at, reverse=True)
     if json:
         print_json({"runs": [_entry(each) for each in found]})
         return 0
@@ -85,33 +81,18 @@ def grants(
 ) -> int:
     """The least privileges that a job can do with, as SQL; nothing is executed."""
     found, settings = registry.find(job), Settings.load()
+    if isinstance(found, Migration):
+        raise BadInput(
+            f"{found.name} has no grants to print: on PostgreSQL it acts as the owner of the "
+            "application's tables, or as a role with CREATE on their schema and SELECT and "
+            "REFERENCES on them."
+        )
     sql = grants_of(found, _schema(settings, found.system), role, undo)
     if json:
         print_json({"job": found.name, "role": role, "undo": undo, "sql": sql})
     else:
         terminal.say(sql)
     return 0
-
-
-def doctor(
-    system: Annotated[
-        str | None, typer.Argument(metavar="[SYSTEM]", help="Default: every configured one.")
-    ] = None,
-    json: options.Json = False,
-) -> int:
-    """Settings and preflight of each job, one line each; nothing is written."""
-    settings = Settings.load()
-    names = [known_system(system)] if system else configured(settings)
-    findings = [finding for name in names for finding in _examine(settings, name)]
-    code = max((finding.exit_code for finding in findings), default=0)
-    if json:
-        print_json({"findings": [finding.json() for finding in findings], "exit_code": code})
-        return code
-    for finding in findings:
-        terminal.say(
-            f"{'ok   ' if finding.exit_code == 0 else 'WRONG'} {finding.what}: {finding.says}"
-        )
-    return code
 
 
 def known_system(name: str) -> str:
@@ -121,74 +102,24 @@ def known_system(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that `doctor` has looked at."""
-
-    what: str
-    says: str
-    exit_code: int = 0
-
-    def json(self) -> dict[str, Any]:
-        """For programs."""
-        return {"what": self.what, "ok": self.exit_code == 0, "says": self.says}
-
-
-def _examine(settings: Settings, system: str) -> Iterator[Finding]:
-    try:
-        database = connect(settings, system)
-    except Refusal as refusal:
-        yield Finding(url_variable(system), str(refusal), refusal.exit_code)
-        return
-    try:
-        yield _ledger(database)
-        for job in registry.JOBS.values():
-            if job.system == system:
-                yield _fitness(settings, job, database)
-    except Refusal as refusal:
-        yield Finding(url_variable(system), str(refusal), refusal.exit_code)
-    except DBAPIError as error:
-        retold = refusal_of(error)
-        yield Finding(url_variable(system), str(retold), retold.exit_code)
-    finally:
-        database.dispose()
+def _job(job: AnyJob) -> dict[str, Any]:
+    if isinstance(job, Migration):
+        own = {
+            "partitions": f"instances {', '.join(job.partitions)}",
+            "schedule": None,
+            "change": "add tables",
+        }
+    else:
+        own = {
+            "partitions": f"months since {job.partitions.since}" if job.partitions else None,
+            "schedule": job.schedule,
+            "change": KINDS[type(job.change).__name__],
+        }
+    return {"job": job.name, "system": job.system, **own, "says": job.says}
 
 
-def _ledger(database: Database) -> Finding:
-    with database.transaction() as connection:
-        current = ledger.is_current(connection)
-    says = (
-        "is there and current" if current else "is made on first use, or by `./maintenance install`"
-    )
-    return Finding("ledger", says)
-
-
-def _fitness(settings: Settings, job: Job, database: Database) -> Finding:
-    try:
-        settings.options(job)
-        settings.approval_above(job.system)
-        fit = preflight(job, database, settings.allowed_triggers(job.system))
-    except Refusal as refusal:
-        return Finding(job.name, str(refusal), refusal.exit_code)
-    triggers = f"; allowed triggers fire: {', '.join(fit.triggers)}" if fit.triggers else ""
-    return Finding(
-        job.name, f"can work on this database, PostgreSQL {fit.server_version}{triggers}"
-    )
-
-
-def _job(job: Job) -> dict[str, Any]:
-    return {
-        "job": job.name,
-        "system": job.system,
-        "partitions": f"months since {job.partitions.since}" if job.partitions else None,
-        "schedule": job.schedule,
-        "change": KINDS[type(job.change).__name__],
-        "says": job.says,
-    }
-
-
-KINDS = {"Insert": "insert missing"}
-"""What the kinds of change are called in DESIGN.md."""
+KINDS = {"Insert": "insert missing", "Units": "change by unit"}
+"""What the kinds of change are called for people."""
 
 
 def _one(settings: Settings, beginning: str, as_json: bool) -> int:
@@ -197,7 +128,11 @@ def _one(settings: Settings, beginning: str, as_json: bool) -> int:
 
     with find_run(settings, beginning) as found:
         shown = runs.active(found.database, found.run)
-        failed = failures(registry.find(shown.job), found.database, found.run, FAILURES_SHOWN)
+        job = registry.find(shown.job)
+        # A migration is applied as a whole, or not at all.
+        failed = (
+            failures(job, found.database, found.run, FAILURES_SHOWN) if isinstance(job, Job) else []
+        )
     if as_json:
         print_json(_entry(shown) | {"failures": failed})
         return 0

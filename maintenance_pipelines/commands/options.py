@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
-from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.engine.refusals import BadInput
+from maintenance_pipelines.orchestration import instances
+from maintenance_pipelines.settings import Settings
+from maintenance_pipelines.systems.cashback.declaration import Migration
+from maintenance_pipelines.systems.registry import AnyJob
 
 ALL = "all"
 
@@ -21,10 +24,11 @@ RunId = Annotated[
 SystemName = Annotated[str, typer.Argument(metavar="SYSTEM", help="A system, like benefits.")]
 Partition = Annotated[
     str | None,
-    typer.Option(metavar="P", help="A month like 2025-08, or `all`. Default: the running month."),
-]
-OnePartition = Annotated[
-    str | None, typer.Option(metavar="P", help="A month like 2025-08. Default: the running month.")
+    typer.Option(
+        metavar="P",
+        help="A month like 2025-08, an instance like prod, or `all`. Default: the month that the "
+        "job's schedule would ask for; an instance has to be named.",
+    ),
 ]
 AsOf = Annotated[
     str | None,
@@ -69,12 +73,31 @@ def expected_rows(text: str | None) -> tuple[int | None, int | None]:
     return low, high
 
 
-def partitions(job: Job, text: str | None, now: datetime) -> list[str | None]:
-    """The partitions that are meant: one, all, or the month that is running; [None] without any."""
+def partitions(
+    job: AnyJob, settings: Settings, text: str | None, now: datetime
+) -> list[str | None]:
+    """The partitions that are meant: one, all, or the month that the schedule would ask for;
+    [None] for a job without any. All of a migration's are the instances that have an address.
+    """
+    if isinstance(job, Migration):
+        return list(_instances(job, settings, text))
     if job.partitions is None:
         if text is not None:
             raise BadInput(f"{job.name} has no partitions; leave --partition out.")
         return [None]
     if text == ALL:
         return [str(month) for month in job.partitions.until(now)]
-    return [str(job.partitions.check(text or str(Month.of(now)), now))]
+    usual = Month.of(now).plus(-job.schedule_lag)
+    return [str(job.partitions.check(text or str(usual), now))]
+
+
+def _instances(job: Migration, settings: Settings, text: str | None) -> list[str]:
+    if text is None:
+        raise BadInput(
+            f"{job.name} only touches an instance that is named: add --partition with one of "
+            f"{', '.join(job.partitions)}, or all."
+        )
+    if text == ALL:
+        return instances.demand_configured(settings, job)
+    instances.demand_address(settings, job, text)
+    return [text]

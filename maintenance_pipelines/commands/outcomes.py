@@ -24,7 +24,9 @@ class Outcome:
     `planned`, `applied`, `skipped`, `conflicts`, `failed`, `appeared_since`, `touched_since`;
     `excluded` (reason: candidates) and `checks` (name: whether it holds). With a refusal `error`
     is its sentence and there is `exit_code`; before there is a run, these two are all there is.
-    `failures` and `left_alone` list rows one by one, the first hundred, where there are any.
+    `failures` and `left_alone` list rows one by one, the first hundred, where there are any; a
+    migration lists its `backups`, and before a rollback the `rows_at_stake` by table. Of several
+    partitions each one has its `partition`, a run or not.
     """
 
     run: Run | None
@@ -60,7 +62,8 @@ def conclude(
     It is the worst of all the runs'.
     """
     if as_json:
-        print_json({"runs": [each.json() for each in outcomes]} if several else outcomes[0].json())
+        each_one = [{"partition": each.label, **each.json()} for each in outcomes]
+        print_json({"runs": each_one} if several else outcomes[0].json())
         for each in outcomes:
             _complain(each)
     elif several:

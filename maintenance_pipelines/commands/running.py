@@ -18,13 +18,14 @@ from maintenance_pipelines.commands.execution import (
 from maintenance_pipelines.commands.outcomes import conclude
 from maintenance_pipelines.engine import runs
 from maintenance_pipelines.engine.guards import RESUMABLE
-from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.refusals import BadInput, Guarded
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.orchestration.ledgers import find_run
 from maintenance_pipelines.orchestration.moments import as_of as read_moment
 from maintenance_pipelines.orchestration.moments import utc_now
 from maintenance_pipelines.settings import Settings
 from maintenance_pipelines.systems import registry
+from maintenance_pipelines.systems.cashback.declaration import Migration
 
 
 def plan(
@@ -61,7 +62,7 @@ def run(
         "materialization": {"rehearse": rehearse, "allow_triggers": allow_trigger},
     }
     if not rehearse:
-        stages["verification"] = {}
+        stages |= {"backup": {}, "verification": {}}
     return _work(job, partition, stages, user, json, verbose, as_of)
 
 
@@ -124,6 +125,7 @@ def _finish(
     materialization = {"plan": run.id, "digest": digest, "allow_triggers": triggers}
     stages: dict[str, dict[str, Any]] = {
         "materialization": materialization,
+        "backup": {"plan": run.id},
         "verification": {"plan": run.id},
     }
     return _show(carry_out(settings, Work(job, stages, verbose=verbose), [run.partition]), as_json)
@@ -140,7 +142,9 @@ def _work(
 ) -> int:
     """Checks everything that was asked before Dagster starts, then carries it out."""
     settings, job = Settings.load(), registry.find(name)
-    partitions = options.partitions(job, partition, read_moment(as_of, utc_now()))
+    partitions = options.partitions(job, settings, partition, read_moment(as_of, utc_now()))
+    if user is not None and isinstance(job, Migration):
+        raise BadInput(f"{job.name} is not about people; leave --user out.")
     triggers = stages.get("detection", {}).get("allow_triggers") or ()
     demand_fit(job, settings, frozenset(triggers))
     rehearsed = bool(stages.get("materialization", {}).get("rehearse"))

@@ -9,7 +9,8 @@ from pydantic import Field
 from maintenance_pipelines.engine import runs, undoing
 from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.planning import Request
-from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.refusals import BadInput, Guarded
+from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.orchestration import reporting
 from maintenance_pipelines.orchestration.endings import interrupts_pause, refusals_fail_the_run
 from maintenance_pipelines.orchestration.ledgers import Found, find_run
@@ -17,6 +18,9 @@ from maintenance_pipelines.orchestration.progress import telling
 from maintenance_pipelines.orchestration.resources import Maintenance
 from maintenance_pipelines.orchestration.sentences import sentence
 from maintenance_pipelines.systems import registry
+from maintenance_pipelines.systems.cashback import reports as migration_reports
+from maintenance_pipelines.systems.cashback import rollback as migration_rollback
+from maintenance_pipelines.systems.cashback.declaration import Migration
 
 
 class ApprovalConfig(dg.Config):
@@ -31,6 +35,11 @@ class RollbackConfig(dg.Config):
     run: str = Field(description="The id of the run, or any unique beginning of it.")
     plan_only: bool = Field(
         default=False, description="Only show what a rollback would do; change nothing."
+    )
+    force: bool = Field(
+        default=False,
+        description="Of a migration only: drop tables that hold rows by now, which are exported "
+        "first.",
     )
     allow_triggers: list[str] = Field(
         default_factory=list,
@@ -87,6 +96,14 @@ def _roll_back(
     context: dg.OpExecutionContext, config: RollbackConfig, maintenance: Maintenance, found: Found
 ) -> None:
     job, database = registry.find(found.run.job), found.database
+    if isinstance(job, Migration):
+        _drop_tables(context, config, maintenance, job, found.run)
+        return
+    if config.force:
+        raise BadInput(
+            f"A rollback of {job.name} leaves alone what somebody has touched; there is nothing "
+            "to force."
+        )
     settings, watcher = maintenance.settings(), maintenance.watcher
     allowed = settings.allowed_triggers(found.system) | frozenset(config.allow_triggers)
     request = Request(
@@ -113,6 +130,51 @@ def _roll_back(
     left = undoing.left_alone(job, database, undo)
     watcher.rows("left_alone", [{"id": row, "reason": reason} for row, reason in left])
     report = reporting.rollback_report(undo, left)
+    watcher.report(report)
+    context.add_output_metadata(reporting.undone(undo, report))
+    says(f"Result: {json.dumps(undo.json())}")
+    if not config.plan_only and undo.state != "verified":
+        raise Guarded(sentence(undo))
+
+
+def _drop_tables(
+    context: dg.OpExecutionContext,
+    config: RollbackConfig,
+    maintenance: Maintenance,
+    job: Migration,
+    run: Run,
+) -> None:
+    """The same for a migration, whose rollback drops the tables that the run has created."""
+    settings, watcher = maintenance.settings(), maintenance.watcher
+    request = Request(
+        operator=maintenance.operator(context.run.tags), dagster_run_id=context.run.run_id
+    )
+
+    def says(line: str) -> None:
+        context.log.info(f"[{job.hyphenated}] {line}")
+        watcher.says(f"[{job.hyphenated}] {line}")
+
+    assert run.partition is not None, "every run of a migration has a partition"
+    with maintenance.instance(job, run.partition) as opened:
+        instance, ledger = opened.instance, opened.ledger
+        undo = migration_rollback.plan_rollback(instance, ledger, run, request)
+        watcher.run(undo)
+        says(f"Planned to drop {undo.planned} tables of run {run.id}")
+        changes = migration_rollback.planned_changes(ledger, undo)
+        at_stake = migration_rollback.rows_at_stake(instance, ledger, undo)
+        rows = [{"table": table, "rows": count} for table, count in at_stake.items()]
+        watcher.rows("rows_at_stake", rows)
+        if not config.plan_only:
+            order = Order(
+                plan_age=timedelta(hours=settings.plan_hours),
+                dagster_run_id=context.run.run_id,
+                progress=watcher.progress,
+            )
+            undo = migration_rollback.rollback(
+                instance, ledger, run, request, order, settings.exports, config.force
+            ).run
+            watcher.run(undo)
+    report = migration_reports.undone(undo, at_stake, changes)
     watcher.report(report)
     context.add_output_metadata(reporting.undone(undo, report))
     says(f"Result: {json.dumps(undo.json())}")

@@ -5,22 +5,22 @@ Dagster shows.
 """
 
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import dagster as dg
 
-from maintenance_pipelines.engine import ledger, reports, runs
+from maintenance_pipelines.engine import reports
 from maintenance_pipelines.engine.applying import apply
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.execution import Order
-from maintenance_pipelines.engine.guards import RESUMABLE
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.planning import Request, plan
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.verifying import VERIFIABLE, verify
 from maintenance_pipelines.orchestration import checks, names, reporting
+from maintenance_pipelines.orchestration.choosing import run_to_apply, run_to_verify
 from maintenance_pipelines.orchestration.config import (
     DetectionConfig,
     MaterializationConfig,
@@ -113,7 +113,7 @@ def _verification(job: Job) -> dg.AssetsDefinition:
     return verification
 
 
-def _detect(step: Step, config: DetectionConfig) -> Results:
+def _detect(step: Step[Job], config: DetectionConfig) -> Results:
     job, settings = step.job, step.maintenance.settings()
     moment = as_of(config.as_of, step.maintenance.clock())
     if job.partitions is not None and step.partition is not None:
@@ -145,10 +145,10 @@ def _detect(step: Step, config: DetectionConfig) -> Results:
         step.result(run)
 
 
-def _materialize(step: Step, config: MaterializationConfig) -> Results:
+def _materialize(step: Step[Job], config: MaterializationConfig) -> Results:
     limits = {"batch_rows": config.batch_rows, "batch_timeout_s": config.batch_timeout_s}
     with step.maintenance.database(step.job.system, **limits) as database:
-        run = _run_to_apply(step, database, config.plan)
+        run = run_to_apply(step, database, config.plan)
         step.sees(run)
         before, started = run.applied, time.monotonic()
         if not _is_complete(step, run):
@@ -157,7 +157,7 @@ def _materialize(step: Step, config: MaterializationConfig) -> Results:
     step.sees(run)
     rate = (run.applied - before) / seconds
     if config.rehearse:
-        _rehearsed(step, run, reporting.applied(run, rate))
+        step.rehearsed(run, reporting.applied(run, rate))
         return
     step.says(f"Applied {run.applied:,} of {run.planned:,} rows in {seconds:.1f} s")
     if run.state not in VERIFIABLE:
@@ -170,13 +170,13 @@ def _materialize(step: Step, config: MaterializationConfig) -> Results:
             raise Guarded(sentence(run))
 
 
-def _is_complete(step: Step, run: Run) -> bool:
+def _is_complete(step: Step[Job], run: Run) -> bool:
     """Whether nothing is left to apply: all of it was, or the plan has just come out empty."""
     made_here = step.run_made_by(names.detected(step.job)) == run.id
     return run.state == "applied" or (made_here and run.planned == 0)
 
 
-def _apply(step: Step, database: Database, run: Run, config: MaterializationConfig) -> Run:
+def _apply(step: Step[Job], database: Database, run: Run, config: MaterializationConfig) -> Run:
     verb = "Rehearsing" if config.rehearse else "Applying"
     step.says(f"{verb} {run.planned:,} rows of run {run.id}")
     step.maintenance.watcher.progress(run.applied, run.planned)
@@ -200,24 +200,9 @@ def _apply(step: Step, database: Database, run: Run, config: MaterializationConf
     return replace(run, failed=len(failures)) if config.rehearse else run
 
 
-def _rehearsed(step: Step, run: Run, metadata: reporting.Metadata) -> None:
-    """Records a rehearsal, which has changed nothing; fails where rows would fail."""
-    step.context.log_event(
-        dg.AssetObservation(
-            asset_key=step.context.asset_key,
-            partition=step.partition,
-            description="Rehearsed: every batch was applied and rolled back.",
-            metadata=metadata,
-        )
-    )
-    step.result(run)
-    if run.failed:
-        raise Guarded(f"{run.failed:,} of {run.planned:,} rows would fail; nothing was written.")
-
-
-def _verify(step: Step, config: VerificationConfig) -> Results:
+def _verify(step: Step[Job], config: VerificationConfig) -> Results:
     with step.maintenance.database(step.job.system) as database:
-        run = _run_to_verify(step, database, config.plan)
+        run = run_to_verify(step, database, config.plan)
         step.says(f"Verifying run {run.id}")
         verification = verify(step.job, database, run, step.context.run.run_id)
         subject = config.subject or step.maintenance.subject
@@ -234,34 +219,3 @@ def _verify(step: Step, config: VerificationConfig) -> Results:
     )
     if run.state != "verified":
         raise Guarded(sentence(run))
-
-
-def _run_to_apply(step: Step, database: Database, named: str | None) -> Run:
-    """The run that is named, else the one just planned, else the newest unapplied one."""
-    planned = named or step.run_made_by(names.detected(step.job))
-    if planned is not None:
-        return step.run_named(database, planned)
-    newest = _newest(step, database, RESUMABLE)
-    if newest is None:
-        raise Guarded(f"There is no plan of {step.job.name} {step.label} to apply; plan it first.")
-    return newest
-
-
-def _run_to_verify(step: Step, database: Database, named: str | None) -> Run:
-    """The run that is named, else the one just applied, else the newest applied one."""
-    applied = named or step.run_made_by(names.materialized(step.job))
-    if applied is not None:
-        return step.run_named(database, applied)
-    newest = _newest(step, database, VERIFIABLE)
-    if newest is None:
-        raise Guarded(
-            f"No run of {step.job.name} {step.label} has been applied; nothing to verify."
-        )
-    return newest
-
-
-def _newest(step: Step, database: Database, states: Container[str]) -> Run | None:
-    with database.transaction() as connection:
-        if not ledger.is_current(connection):
-            return None
-    return runs.newest(database, step.job.name, step.partition, states)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
@@ -39,11 +39,19 @@ def scope_result(run: Run) -> dg.AssetCheckResult:
 
 def verification_specs(job: Job, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """The checks on verification: what must hold blocks, what is worth knowing warns."""
-    blocking = must_hold(job)
-    worth_knowing = WORTH_KNOWING | {r.name: r.says for r in job.rules if r.severity == "warning"}
+    worth_knowing = WORTH_KNOWING | {
+        r.name: r.says for r in job.all_rules if r.severity == "warning"
+    }
+    return specs(asset, must_hold(job), worth_knowing)
+
+
+def specs(
+    asset: dg.AssetKey, blocking: Mapping[str, str], worth_knowing: Mapping[str, str]
+) -> list[dg.AssetCheckSpec]:
+    """Checks by name and what they say: those that block, and those that only warn."""
     return [
         dg.AssetCheckSpec(name, asset=asset, blocking=name in blocking, description=says)
-        for name, says in (blocking | worth_knowing).items()
+        for name, says in {**blocking, **worth_knowing}.items()
     ]
 
 
@@ -52,16 +60,18 @@ def verification_results(
 ) -> list[dg.AssetCheckResult]:
     """A result for each check that was declared; one that was not evaluated has failed.
 
-    A plan without rows was verified by the statement that made it, so all its checks hold.
+    A plan without rows was verified by the statement that made it, so all its checks hold but
+    those that were evaluated all the same.
     """
     found = {check.name: check for check in verification.checks}
     if verification.run.planned == 0:
         nothing = "Nothing was planned: the plan's own statement was the verification."
-        found = {spec.name: Check(spec.name, True, nothing) for spec in specs}
-    return [_result(spec, found.get(spec.name), verification.run) for spec in specs]
+        found = {spec.name: Check(spec.name, True, nothing) for spec in specs} | found
+    return [result(spec, found.get(spec.name), verification.run) for spec in specs]
 
 
-def _result(spec: dg.AssetCheckSpec, check: Check | None, run: Run) -> dg.AssetCheckResult:
+def result(spec: dg.AssetCheckSpec, check: Check | None, run: Run) -> dg.AssetCheckResult:
+    """The result of a check that was declared; one that was not evaluated has failed."""
     check = check or Check(spec.name, False, "could not be evaluated")
     return dg.AssetCheckResult(
         check_name=spec.name,

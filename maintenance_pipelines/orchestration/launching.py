@@ -19,7 +19,7 @@ from maintenance_pipelines.engine import ownership
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.refusals import Refusal
 from maintenance_pipelines.orchestration.resources import Maintenance
-from maintenance_pipelines.settings import PROJECT, Settings
+from maintenance_pipelines.settings import PROJECT, STORAGE, Settings
 
 # Capturing would take the terminal's progress bar for output of the assets.
 NO_CAPTURE = {
@@ -28,8 +28,6 @@ NO_CAPTURE = {
         "class": "NoOpComputeLogManager",
     }
 }
-
-STORAGE = "DAGSTER_POSTGRES_URL"
 
 PROCESS = "maintenance/process"
 """Tag of a run that a command executes itself: which process of which host that is."""

@@ -18,14 +18,14 @@ def planned(run: Run, report: str) -> Metadata:
         "report": dg.MetadataValue.md(report),
         "planned": dg.MetadataValue.int(run.planned),
         **{f"excluded/{why}": dg.MetadataValue.int(n) for why, n in run.excluded.items()},
-        **_identity(run),
+        **identity(run),
     }
 
 
 def applied(run: Run, rows_per_second: float) -> Metadata:
     """What became of the plan's rows, and how fast they were applied just now."""
     rate = dg.MetadataValue.float(round(rows_per_second, 1))
-    return {**_outcomes(run), "rows_per_second": rate, **_identity(run)}
+    return {**_outcomes(run), "rows_per_second": rate, **identity(run)}
 
 
 def verified(run: Run, report: str) -> Metadata:
@@ -35,13 +35,13 @@ def verified(run: Run, report: str) -> Metadata:
         **_outcomes(run),
         "appeared_since": dg.MetadataValue.int(run.appeared_since),
         "touched_since": dg.MetadataValue.int(run.touched_since),
-        **_identity(run),
+        **identity(run),
     }
 
 
 def undone(undo: Run, report: str) -> Metadata:
     """What a rollback has taken back, and what it leaves alone."""
-    return {"report": dg.MetadataValue.md(report), **_outcomes(undo), **_identity(undo)}
+    return {"report": dg.MetadataValue.md(report), **_outcomes(undo), **identity(undo)}
 
 
 def rollback_report(undo: Run, left_alone: Sequence[tuple[str, str]]) -> str:
@@ -78,7 +78,8 @@ def _outcomes(run: Run) -> Metadata:
     }
 
 
-def _identity(run: Run) -> Metadata:
+def identity(run: Run) -> Metadata:
+    """Which run it is, and how it stands."""
     return {
         RUN_ID: dg.MetadataValue.text(run.id),
         "digest": dg.MetadataValue.text(run.digest),

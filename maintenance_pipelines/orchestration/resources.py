@@ -15,8 +15,10 @@ from typing import Any, Protocol
 from maintenance_pipelines import embedded
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.orchestration import instances
 from maintenance_pipelines.orchestration.moments import utc_now
 from maintenance_pipelines.settings import Settings, url_variable
+from maintenance_pipelines.systems.cashback.declaration import Migration
 
 OPERATOR_TAGS = ("maintenance/operator", "user")
 """Launch tags that name who launched a Dagster run; the first that is there counts."""
@@ -82,6 +84,12 @@ class Maintenance:
             yield replace(database, limits=replace(database.limits, **given))
         finally:
             database.dispose()
+
+    @contextmanager
+    def instance(self, job: Migration, name: str) -> Iterator[instances.Opened]:
+        """An instance of a migration, and the database with its ledger, while they are needed."""
+        with instances.opened(self.settings(), job, name) as found:
+            yield found
 
     def operator(self, tags: Mapping[str, str]) -> str:
         """Who asks: `MAINTENANCE_OPERATOR`, else the launch tag, else the system's user."""

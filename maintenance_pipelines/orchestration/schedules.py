@@ -10,6 +10,7 @@ import dagster as dg
 from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.orchestration import names
+from maintenance_pipelines.systems.registry import AnyJob
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     )
 
 
-def dagster_job(job: Job) -> UnresolvedAssetJobDefinition:
-    """Plan, apply and verify as one Dagster job."""
+def dagster_job(job: AnyJob) -> UnresolvedAssetJobDefinition:
+    """All of a job's assets as one Dagster job."""
     return dg.define_asset_job(
         job.name,
-        selection=[names.detected(job), names.materialized(job), names.verified(job)],
+        selection=list(names.stages(job).values()),
         description=job.says,
         tags={
             "dagster/priority": str(job.priority),
@@ -33,8 +34,9 @@ def dagster_job(job: Job) -> UnresolvedAssetJobDefinition:
 def schedule_of(job: Job) -> dg.ScheduleDefinition | None:
     """The job's schedule, stopped until somebody starts it; None for a job without any.
 
-    It asks for the month that is running and gives no run key, so that it can ask for the same
-    partition again: Dagster's own partition schedules ask once, ever.
+    It asks for the month that is running, or the one that lies the job's lag before it, and gives
+    no run key, so that it can ask for the same partition again: Dagster's own partition schedules
+    ask once, ever.
     """
     if job.schedule is None:
         return None
@@ -51,6 +53,6 @@ def schedule_of(job: Job) -> dg.ScheduleDefinition | None:
         if job.partitions is None:
             return dg.RunRequest()
         moment = context.scheduled_execution_time.astimezone(UTC)
-        return dg.RunRequest(partition_key=str(Month.of(moment)))
+        return dg.RunRequest(partition_key=str(Month.of(moment).plus(-job.schedule_lag)))
 
     return schedule

@@ -6,27 +6,30 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Generic, TypeVar
 
 import dagster as dg
 
 from maintenance_pipelines.engine import runs
 from maintenance_pipelines.engine.database import Database
-from maintenance_pipelines.engine.job import Job
-from maintenance_pipelines.engine.refusals import BadInput
+from maintenance_pipelines.engine.refusals import BadInput, Guarded
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.orchestration import names
 from maintenance_pipelines.orchestration.progress import telling
 from maintenance_pipelines.orchestration.resources import Maintenance
+from maintenance_pipelines.systems.registry import AnyJob
+
+Declared = TypeVar("Declared", bound=AnyJob)
 
 RUN_ID = "run_id"
 """The metadata entry by which one asset tells the next which run it was about."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[Declared]):
     """One materialization of one asset of a job."""
 
-    job: Job
+    job: Declared
     context: dg.AssetExecutionContext
     maintenance: Maintenance
 
@@ -72,6 +75,22 @@ class Step:
     def sees(self, run: Run) -> None:
         """Hands the ledger's row to whoever watches."""
         self.maintenance.watcher.run(run)
+
+    def rehearsed(self, run: Run, metadata: Mapping[str, dg.MetadataValue]) -> None:
+        """Records a rehearsal, which has changed nothing; refuses where rows would fail."""
+        self.context.log_event(
+            dg.AssetObservation(
+                asset_key=self.context.asset_key,
+                partition=self.partition,
+                description="Rehearsed: everything was applied and rolled back.",
+                metadata=metadata,
+            )
+        )
+        self.result(run)
+        if run.failed:
+            raise Guarded(
+                f"{run.failed:,} of {run.planned:,} rows would fail; nothing was written."
+            )
 
     def is_followed_by(self, asset: dg.AssetKey) -> bool:
         """Whether this Dagster run also materializes that later asset."""

@@ -1,4 +1,8 @@
-"""Every job of every system, by name, and the checks of the systems that have rules."""
+"""Every job of every system, by name, and the checks of the systems that have rules.
+
+Most jobs are a `Job`: rows of one database, changed by the engine. A `Migration` adds tables to
+several databases.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,17 @@ from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.systems.benefits.backfill import benefit_status_backfill
+from maintenance_pipelines.systems.cashback.declaration import Migration, cashback_migration
 from maintenance_pipelines.systems.referrals import diagnosis as referrals_diagnosis
 from maintenance_pipelines.systems.referrals import options as referrals_options
 from maintenance_pipelines.systems.referrals import rules as referrals_rules
 
+AnyJob = Job | Migration
+
 JOBS: Mapping[str, Job] = MappingProxyType({job.name: job for job in (benefit_status_backfill,)})
+MIGRATIONS: Mapping[str, Migration] = MappingProxyType(
+    {cashback_migration.name: cashback_migration}
+)
 
 
 class Diagnosis(Protocol):
@@ -62,11 +72,17 @@ CHECKS: Mapping[str, Checks] = MappingProxyType(
 )
 
 
-def find(name: str) -> Job:
+def every() -> list[AnyJob]:
+    """All jobs, of either kind."""
+    return [*JOBS.values(), *MIGRATIONS.values()]
+
+
+def find(name: str) -> AnyJob:
     """The job of that name, with underscores or hyphens; refuses a name that no job has."""
-    job = JOBS.get(name.replace("-", "_"))
+    jobs = {job.name: job for job in every()}
+    job = jobs.get(name.replace("-", "_"))
     if job is None:
-        raise BadInput(f"There is no job {name!r}; the jobs are: {', '.join(sorted(JOBS))}.")
+        raise BadInput(f"There is no job {name!r}; the jobs are: {', '.join(sorted(jobs))}.")
     return job
 
 

@@ -7,6 +7,17 @@ from maintenance_pipelines_tests.orchestration.fixtures import (
     settings,
     terminal,
 )
+from maintenance_pipelines_tests.orchestration.lenders import lenders, shell
 from maintenance_pipelines_tests.systems.referrals.conftest import healthy, stale
 
-__all__ = ["app", "benefits_template", "dagster_url", "healthy", "settings", "stale", "terminal"]
+__all__ = [
+    "app",
+    "benefits_template",
+    "dagster_url",
+    "healthy",
+    "lenders",
+    "settings",
+    "shell",
+    "stale",
+    "terminal",
+]

@@ -99,3 +99,12 @@ def test_a_run_that_is_not_under_way_cannot_be_paused(terminal: Terminal) -> Non
     said = terminal("pause", run, "--json")
     assert said.code == 1
     assert "planned" in said.json["error"]
+
+
+def test_a_rollback_of_rows_has_nothing_to_force(terminal: Terminal, app: App) -> None:
+    run = terminal(*RUN).json["run_id"]
+    filled = app.statuses()
+    said = terminal("rollback", run, "--force", "--json")
+    assert said.code == 2
+    assert "nothing to force" in said.json["error"]
+    assert app.statuses() == filled

@@ -7,5 +7,6 @@ from maintenance_pipelines_tests.orchestration.fixtures import (
     settings,
     terminal,
 )
+from maintenance_pipelines_tests.orchestration.lenders import lenders, shell
 
-__all__ = ["app", "benefits_template", "dagster_url", "settings", "terminal"]
+__all__ = ["app", "benefits_template", "dagster_url", "lenders", "settings", "shell", "terminal"]

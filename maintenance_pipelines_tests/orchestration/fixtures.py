@@ -57,6 +57,11 @@ def settings(
 @pytest.fixture
 def terminal(settings: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Terminal:
     """Types a command in this process; returns what it said."""
+    return typing(capsys)
+
+
+def typing(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """A terminal whose environment is the test's."""
 
     def type_(*arguments: str) -> Said:
         capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -51,7 +52,7 @@ def test_a_job_is_three_assets_of_its_system_one_after_the_other() -> None:
 
 
 def test_every_job_of_the_registry_is_a_dagster_job_with_priority_and_time_limit() -> None:
-    for job in registry.JOBS.values():
+    for job in registry.every():
         tags = defs.resolve_job_def(job.name).run_tags
         assert tags["dagster/priority"] == str(job.priority)
         assert tags["dagster/max_runtime"] == str(int(job.time_limit.total_seconds()))
@@ -77,7 +78,7 @@ def test_partitions_are_months_the_running_one_included() -> None:
 
 
 def test_the_schedule_is_stopped_and_asks_for_the_running_month_each_time() -> None:
-    schedule = schedule_of(registry.find(JOB))
+    schedule = schedule_of(registry.JOBS[JOB])
     assert schedule is not None
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.execution_timezone == "UTC"
@@ -88,6 +89,15 @@ def test_the_schedule_is_stopped_and_asks_for_the_running_month_each_time() -> N
         request = schedule(dg.build_schedule_context(scheduled_execution_time=moment))
         assert isinstance(request, dg.RunRequest)
         assert (request.partition_key, request.run_key) == ("2025-09", None)
+
+
+def test_a_schedule_with_a_lag_asks_for_an_earlier_month() -> None:
+    schedule = schedule_of(replace(registry.JOBS[JOB], schedule_lag=1))
+    assert schedule is not None
+    moment = datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
+    request = schedule(dg.build_schedule_context(scheduled_execution_time=moment))
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2025-12"
 
 
 def test_only_the_assets_that_write_share_the_system_s_pool() -> None:

@@ -14,7 +14,7 @@ from maintenance_pipelines.engine.planning import Request
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.systems.cashback import manifest
-from maintenance_pipelines.systems.cashback.instance import TableChange
+from maintenance_pipelines.systems.cashback.instance import Instance, TableChange
 
 SHORTEST_DIGEST = 8
 
@@ -45,6 +45,21 @@ def unfinished(database: Database, job: str, partition: str, request: Request) -
                 f"{earlier[0].label} is held since its rollback, until a person runs it again."
             )
     return None
+
+
+def demand_here(instance: Instance, run: Run) -> None:
+    """Refuses a run that was about another file: the instance's address has been changed since.
+
+    A ledger in the instance's own database always is about that database, under any name.
+    """
+    there = run.options["detection"]["where"]
+    if not instance.keeps_ledger and there != instance.where:
+        raise Guarded(
+            f"Run {run.id} is about {there}, and the address of {instance.name} now names "
+            f"{instance.where}; set it back, or leave that run alone"
+            + (f" (`./maintenance cancel {run.id}`)" if run.state in RESUMABLE else "")
+            + " and plan again."
+        )
 
 
 def demand_appliable(

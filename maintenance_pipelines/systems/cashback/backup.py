@@ -87,6 +87,19 @@ def newest_first(folder: Path, name: str) -> list[Path]:
     return sorted(found, reverse=True)
 
 
+def demand_possible(instance: Instance, folder: Path) -> None:
+    """Refuses an instance of which no backup could be made now: no right, no program, no room."""
+    if isinstance(instance, PostgresInstance):
+        postgres_dump.programs_for(postgres_dump.version_of(instance))
+        size = instance.read(instance.size)
+    else:
+        assert isinstance(instance, SqliteInstance), "there is no third kind"
+        instance.demand_writable()
+        size = instance.path.stat().st_size
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    disk.demand_room(there, size, "the backup")
+
+
 def demand_usable(backup: Backup | None, run_id: str, age: timedelta) -> None:
     """Refuses a migration without a backup that is there, whole, and not older than the plan may
     be.

@@ -70,20 +70,30 @@ def detect(instance: Instance) -> Detection:
     return Detection(**{**vars(found), "journal_mode": instance.journal_mode()})
 
 
+class Unfit(Misconfigured):
+    """An instance whose tables are not as they have to be; `found` has every difference."""
+
+    def __init__(self, sentence: str, found: Detection) -> None:
+        super().__init__(sentence)
+        self.found = found
+
+
 def demand_fit(instance: Instance, found: Detection) -> None:
     """Refuses an instance whose tables are not as they have to be, naming every difference."""
     comparison = found.comparison
     if comparison.lacking:
-        raise Misconfigured(
+        raise Unfit(
             f"{instance.name} is not ready for cashback: {'; '.join(comparison.lacking)}. The "
             "application's own migrations have to create what is missing first; nothing was "
-            "written."
+            "written.",
+            found,
         )
     if comparison.differences:
-        raise Misconfigured(
+        raise Unfit(
             f"{instance.name} has tables of cashback that are not as defined: "
             f"{'; '.join(comparison.differences)}. Nothing was written: existing tables are never "
-            "altered."
+            "altered.",
+            found,
         )
 
 

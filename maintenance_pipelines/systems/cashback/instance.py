@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 import tenacity
 
-from maintenance_pipelines.engine.refusals import BadInput, Misconfigured, Refusal
+from maintenance_pipelines.engine.refusals import Refusal
 
-SYSTEM = "cashback"
-VARIABLE = re.compile(r"CASHBACK_([A-Z0-9_]+)_DATABASE_URL")
+INSTANCES = ("prod", "dev", "testing")
+"""The application's instances, by the names that its own folders have."""
+
+PATIENCE_S = 30.0
+"""Seconds that a lock of the application's is waited for where the settings do not say."""
 
 Result = TypeVar("Result")
 
@@ -103,34 +105,3 @@ class Instance(Protocol):
 
     def refusal(self, error: BaseException) -> Refusal | None:
         """The sentence for an error of its database; None for one that nobody has foreseen."""
-
-
-def variable(name: str) -> str:
-    """The variable that holds the address of an instance."""
-    return f"CASHBACK_{name.upper()}_DATABASE_URL"
-
-
-def configured(variables: Mapping[str, Any]) -> list[str]:
-    """The names of the instances that have an address among the environment's variables."""
-    found = (VARIABLE.fullmatch(name) for name in variables)
-    names = {match[1].lower() for match in found if match}
-    usual = ["prod", "dev", "testing"]
-    return [n for n in usual if n in names] + sorted(names - set(usual))
-
-
-def demand_known(name: str, variables: Mapping[str, Any]) -> None:
-    """Refuses the name of an instance that has no address."""
-    names = configured(variables)
-    if name not in names:
-        known = f"configured are: {', '.join(names)}" if names else "none is configured"
-        raise BadInput(f"There is no instance {name!r}; set {variable(name)} ({known}).")
-
-
-def demand_distinct(instance: Instance, others: list[Instance]) -> None:
-    """Refuses two names for one database: asking for one would change the other."""
-    for other in others:
-        if other.name != instance.name and other.where == instance.where:
-            raise Misconfigured(
-                f"{variable(instance.name)} and {variable(other.name)} name the same database; "
-                "each instance has its own."
-            )

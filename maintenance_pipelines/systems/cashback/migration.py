@@ -20,7 +20,13 @@ from maintenance_pipelines.engine.planning import Request
 from maintenance_pipelines.engine.proof import ProofFailed
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
-from maintenance_pipelines.systems.cashback import admission, backup, manifest, shapes
+from maintenance_pipelines.systems.cashback import (
+    admission,
+    backup,
+    manifest,
+    shapes,
+    verification,
+)
 from maintenance_pipelines.systems.cashback.backup import Backup
 from maintenance_pipelines.systems.cashback.detection import (
     Detection,
@@ -47,6 +53,7 @@ def plan(
     started = time.monotonic()
     earlier = admission.unfinished(database, JOB, instance.name, request)
     if earlier is not None:
+        admission.demand_here(instance, earlier)
         return earlier
     found = detect(instance)
     demand_fit(instance, found)
@@ -70,13 +77,20 @@ def back_up(
     instance: Instance,
     database: Database,
     run: Run,
+    order: Order,
     folder: Path,
     keep: int = backup.KEPT,
     progress: backup.Progress = lambda done, total: None,
 ) -> Backup | None:
-    """Makes the backup without which `apply` refuses; None where nothing is left to be applied."""
+    """Makes the backup without which `apply` refuses; None where nothing is left to be applied.
+
+    Refuses what `apply` would refuse: nobody needs a copy for a plan that is stale.
+    """
     if run.planned == 0 or run.applied == run.planned:
         return backup_of(run)
+    admission.demand_here(instance, run)
+    with database.transaction() as book:
+        admission.demand_appliable(book, runs.load(book, run.id), CREATE, order)
     made = backup.make(instance, folder, keep, progress)
     with database.transaction() as book:
         now = runs.load(book, run.id, lock=True)
@@ -97,6 +111,7 @@ def apply(instance: Instance, database: Database, run: Run, order: Order) -> Run
     The run is `applied` then; a rehearsal rolls back and leaves it `planned`. A lock is waited
     for, as long as the instance's settings allow, then refused with nothing written.
     """
+    admission.demand_here(instance, run)
     changes: tuple[TableChange, ...] = ()
     mode = instance.journal_mode()
 
@@ -136,6 +151,8 @@ def _write(
             schema_digest=relied_on(found.where, found.definitions),
             planned=planned,
             excluded={"already_existed": n} if (n := len(found.comparison.present)) else {},
+            # What found nothing to do has verified just that.
+            checks=dict.fromkeys(verification.MUST_HOLD, True) if complete else {},
             expected_min=request.expected_rows[0],
             expected_max=request.expected_rows[1],
             approval_above=request.approval_above,

@@ -45,6 +45,12 @@ def dump(instance: PostgresInstance, into: Path) -> Mapping[str, int]:
     return rows
 
 
+def version_of(instance: PostgresInstance) -> int:
+    """The major version of the instance's server."""
+    with instance.database.transaction() as connection:
+        return int(connection.execute(VERSION).scalar_one())
+
+
 def demand_whole(programs: Path, dump: Path, schema: str, tables: Mapping[str, int]) -> None:
     """Refuses a dump that lacks a table or cannot be read to its end."""
     listed = run(programs / "pg_restore", "--list", str(dump))

@@ -11,14 +11,20 @@ import sqlalchemy as sa
 import tenacity
 from sqlalchemy.exc import DBAPIError
 
-from maintenance_pipelines.engine.batches import attempts
 from maintenance_pipelines.engine.database import Database
-from maintenance_pipelines.engine.faults import GIVE_WAY, QUERY_CANCELED, describe, sqlstate
+from maintenance_pipelines.engine.faults import (
+    GIVE_WAY,
+    QUERY_CANCELED,
+    Fault,
+    describe,
+    judge,
+    sqlstate,
+)
 from maintenance_pipelines.engine.preflight import OLDEST_SERVER, SERVER
 from maintenance_pipelines.engine.proof import Reading, demand_nothing_written, spell
 from maintenance_pipelines.engine.refusals import Guarded, Misconfigured, Refusal
 from maintenance_pipelines.systems.cashback import ownership
-from maintenance_pipelines.systems.cashback.instance import TableChange
+from maintenance_pipelines.systems.cashback.instance import PATIENCE_S, TableChange
 from maintenance_pipelines.systems.cashback.schema import creation, definitions
 
 Result = TypeVar("Result")
@@ -55,10 +61,13 @@ DEFINITIONS = sa.text(
 
 @dataclass(frozen=True)
 class PostgresInstance:
-    """A PostgreSQL database, which also holds the ledger."""
+    """A PostgreSQL database, which also holds the ledger. `patience_s` is how long a lock of the
+    application's is waited for.
+    """
 
     name: str
     database: Database
+    patience_s: float = PATIENCE_S
 
     kind = "PostgreSQL"
     keeps_ledger = True
@@ -91,8 +100,15 @@ class PostgresInstance:
         return self.database.transaction()
 
     def attempts(self) -> tenacity.Retrying:
-        """As the engine tries again for any other job."""
-        return attempts(self.database)
+        """Tries again what a lock, or a lost connection, has prevented, until the patience is at an
+        end.
+        """
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: judge(error) is Fault.TRANSIENT),
+            stop=tenacity.stop_after_delay(self.patience_s),
+            wait=tenacity.wait_random(0.05, 0.3),
+            reraise=True,
+        )
 
     def journal_mode(self) -> None:
         """PostgreSQL has none."""

@@ -67,16 +67,22 @@ def after(
 
 
 def undone(undo: Run, at_stake: Mapping[str, int], changes: Sequence[TableChange]) -> str:
-    """A rollback, planned or done: which tables it drops, and the rows that stand in its way."""
+    """A rollback, planned or done: which tables it drops, the rows that stand in its way, and the
+    files into which it has exported them.
+    """
     parts = [
         f"# Rollback of run {undo.reverts} of {undo.label}: {undo.state}",
-        _list(f"Tables to drop: {undo.planned}", [each.table for each in changes]),
+        _list(
+            f"{'Tables to drop' if undo.state == 'planned' else 'Tables'}: {undo.planned}",
+            [each.table for each in changes],
+        ),
         _list("Already gone", [f"{undo.excluded.get('already_gone', 0)} tables"])
         if undo.excluded
         else "",
         _rows("Rows in them, which only a forced rollback destroys, after an export", at_stake)
         if at_stake
         else "",
+        _list("Rows exported to", undo.options.get("exported", ())),
     ]
     return _joined(parts)
 
@@ -115,11 +121,14 @@ def _next(run: Run, created: bool) -> str:
     if run.state == "verified" and created:
         return _list(
             "What to do next",
-            [*NEXT, f"To take it back: `maintenance rollback {run.id[:8]}`, while they are empty."],
+            [
+                *NEXT,
+                f"To take it back: `./maintenance rollback {run.id[:8]}`, while they are empty.",
+            ],
         )
     if run.state == "verified":
         return "**What to do next**: nothing; all six tables were there."
-    return f"**What to do next**: read the failed checks; `maintenance rollback {run.id[:8]}`."
+    return f"**What to do next**: read the failed checks; `./maintenance rollback {run.id[:8]}`."
 
 
 def _rows(title: str, rows: Mapping[str, int]) -> str:

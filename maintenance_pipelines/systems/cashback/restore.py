@@ -129,9 +129,7 @@ def _keep(path: Path, kept: Path) -> None:
 def _into_a_new_database(instance: PostgresInstance, backup: Path) -> str:
     database = instance.database.engine.url.database or "database"
     name = f"{database[:35]}_restored_{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    with instance.database.transaction() as connection:
-        version = int(connection.execute(postgres_dump.VERSION).scalar_one())
-    programs = postgres_dump.programs_for(version)
+    programs = postgres_dump.programs_for(postgres_dump.version_of(instance))
     _administer(instance, "CREATE DATABASE {} TEMPLATE template0", name)
     try:
         target, password = postgres_dump.address(instance, name)

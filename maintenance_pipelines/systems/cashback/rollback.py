@@ -45,6 +45,7 @@ def plan_rollback(instance: Instance, database: Database, run: Run, request: Req
         raise Guarded(f"Run {run.id} is {current.state}; only what was applied can be rolled back.")
     if current.pruned_at is not None:
         raise Guarded(f"Run {run.id} has been pruned and can no longer be rolled back.")
+    admission.demand_here(instance, current)
     if undo is not None and undo.state == "applying":
         raise Guarded(f"The rollback of run {run.id} is being applied by another process.")
     if undo is not None and undo.state in RESUMABLE | {"applied"}:
@@ -52,9 +53,15 @@ def plan_rollback(instance: Instance, database: Database, run: Run, request: Req
     return _write(instance, database, current, request)
 
 
+def planned_changes(database: Database, run: Run) -> tuple[TableChange, ...]:
+    """What the plan of a run, or of its rollback, says."""
+    with database.transaction() as book:
+        return manifest.read(book, run.id) if run.planned else ()
+
+
 def rows_at_stake(instance: Instance, database: Database, undo: Run) -> dict[str, int]:
     """The rows that the tables of a planned rollback hold now, by table, for those that do."""
-    changes = _manifest(database, undo)
+    changes = planned_changes(database, undo)
     counts = instance.read(lambda connection: _count(connection, instance, changes))
     return {table: rows for table, rows in counts.items() if rows}
 
@@ -76,7 +83,7 @@ def rollback(
     """
     undo = plan_rollback(instance, database, run, request)
     started = time.monotonic()
-    changes = _manifest(database, undo)
+    changes = planned_changes(database, undo)
     with database.transaction() as book:
         run = runs.load(book, run.id)
     created = run.options.get("applied", {}).get("created", {})
@@ -97,7 +104,10 @@ def rollback(
             _demand_untouched(run, counts, before, created, keys)
         used = [table for table, rows in counts.items() if rows]
         if used and not order.rehearse:
-            export(connection, instance.schema, used, exports / instance.name / held.id)
+            folder = exports / instance.name / held.id
+            written = export(connection, instance.schema, used, folder)
+            options = {**held.options, "exported": [str(path) for path in written]}
+            runs.change(book, held.id, options=options)
         for change in changes:
             instance.execute(connection, change)
         _demand_only(before, instance.definitions(connection), created, keys)
@@ -116,7 +126,7 @@ def rollback(
 
 def _write(instance: Instance, database: Database, run: Run, request: Request) -> Run:
     started, run_id = time.monotonic(), runs.new_id()
-    made = _manifest(database, run)
+    made = planned_changes(database, run)
     now = instance.read(instance.definitions)
     standing = [each for each in made if instance.key(each.table) in now]
     changes = instance.removals(standing)
@@ -143,11 +153,6 @@ def _write(instance: Instance, database: Database, run: Run, request: Request) -
         )
         runs.spend(book, run_id, time.monotonic() - started)
         return runs.load(book, run_id)
-
-
-def _manifest(database: Database, run: Run) -> tuple[TableChange, ...]:
-    with database.transaction() as book:
-        return manifest.read(book, run.id) if run.planned else ()
 
 
 def _count(

@@ -7,6 +7,7 @@ with ids that it generates.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,8 +27,12 @@ TABLES = (
 """The six, in an order in which each finds the ones that it refers to."""
 
 
+@cache
 def definitions(schema: str | None = None) -> sa.MetaData:
-    """The six tables, and the parents as far as they matter, in `schema` (None: the default)."""
+    """The six tables, and the parents as far as they matter, in `schema` (None: the default).
+
+    Everybody gets the same object, and only reads it.
+    """
     metadata = sa.MetaData(schema=schema)
     for parent in PARENTS:
         sa.Table(parent, metadata, sa.Column("id", sa.Integer, primary_key=True))

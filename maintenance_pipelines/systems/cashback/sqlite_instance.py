@@ -17,12 +17,11 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from maintenance_pipelines.engine.refusals import BadInput, Misconfigured, Refusal
 from maintenance_pipelines.systems.cashback import reading
-from maintenance_pipelines.systems.cashback.instance import TableChange
+from maintenance_pipelines.systems.cashback.instance import PATIENCE_S, TableChange
 from maintenance_pipelines.systems.cashback.schema import creation, definitions
 
 Result = TypeVar("Result")
 
-PATIENCE_S = 30.0
 HOLD_S = 1.0
 """How long a lock is asked for at a time. Whoever waits to commit keeps readers out meanwhile, so
 this has to be less than what applications usually bear, which is five seconds."""

@@ -13,7 +13,7 @@ from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.verifying import VERIFIABLE, Check, Verification
-from maintenance_pipelines.systems.cashback import manifest
+from maintenance_pipelines.systems.cashback import admission, manifest
 from maintenance_pipelines.systems.cashback.compare import compare
 from maintenance_pipelines.systems.cashback.detection import count_rows
 from maintenance_pipelines.systems.cashback.instance import Instance
@@ -48,9 +48,12 @@ def verify(
         raise Guarded(f"Run {run.id} is {run.state}; only a run that was applied can be verified.")
     if run.pruned_at is not None:
         raise Guarded(f"Run {run.id} has been pruned and cannot be verified any more.")
-    if run.planned == 0:
-        return Verification(run, ())
+    admission.demand_here(instance, run)
     started = time.monotonic()
+    if run.planned == 0:
+        checks = instance.read(lambda connection: [*_all_six(connection, instance)])
+        concluded = verifying.conclude(database, run, checks, started, dagster_run_id)
+        return Verification(concluded, tuple(checks))
     with database.transaction() as book:
         created = [change.table for change in manifest.read(book, run.id)]
         checks = [*_by_ledger(book, run)]
@@ -78,6 +81,18 @@ def _by_ledger(book: sa.Connection, run: Run) -> Iterator[Check]:
 def _by_instance(
     connection: sa.Connection, instance: Instance, run: Run, created: list[str]
 ) -> Iterator[Check]:
+    yield from _all_six(connection, instance)
+    yield from _against_before(connection, instance, run)
+    rows = dict(count_rows(connection, instance.schema))
+    refused = instance.unusable(connection, tuple(table for table in created if table in rows))
+    says = f"{len(refused)} rights on the parents are lacking on the new tables"
+    yield Check("usable_by_the_application", not refused, says, len(refused), tuple(refused))
+    used = sum(rows.get(table, 0) for table in created)
+    says = f"{used} rows are in the new tables by now"
+    yield Check("touched_since", used == 0, says, used, warning=True)
+
+
+def _all_six(connection: sa.Connection, instance: Instance) -> Iterator[Check]:
     found = compare(connection, instance.schema)
     missing = found.missing
     says = f"{len(found.present)} of {len(TABLES)} tables exist"
@@ -85,14 +100,6 @@ def _by_instance(
     wrong = (*found.differences, *found.lacking)
     says = f"{len(wrong)} differences from the definitions"
     yield Check("new_tables_as_specified", not wrong, says, len(wrong), wrong)
-    yield from _against_before(connection, instance, run)
-    refused = instance.unusable(connection, tuple(t for t in created if t not in missing))
-    says = f"{len(refused)} rights on the parents are lacking on the new tables"
-    yield Check("usable_by_the_application", not refused, says, len(refused), tuple(refused))
-    rows = dict(count_rows(connection, instance.schema))
-    used = sum(rows.get(table, 0) for table in created)
-    says = f"{used} rows are in the new tables by now"
-    yield Check("touched_since", used == 0, says, used, warning=True)
 
 
 def _against_before(connection: sa.Connection, instance: Instance, run: Run) -> Iterator[Check]:

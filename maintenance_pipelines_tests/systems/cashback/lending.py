@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from maintenance_pipelines.systems.cashback.sqlite_instance import SqliteInstanc
 from maintenance_pipelines_tests.systems.cashback import app_models
 
 ME = Request("tester")
+PATIENCE_S = 1.0
 BESIDE = ("", "-wal", "-shm", "-journal")
 Contents = dict[str, Any]
 
@@ -65,7 +68,7 @@ class Lending:
 
     def back_up(self, run: Run) -> Path:
         """The backup of a run."""
-        made = migration.back_up(self.instance, self.ledger, run, self.folder / "backups")
+        made = migration.back_up(self.instance, self.ledger, run, Order(), self.folder / "backups")
         assert made is not None
         return made.path
 
@@ -81,7 +84,7 @@ class Lending:
         """All of it."""
         run = self.plan()
         if run.planned and run.state != "applied":
-            migration.back_up(self.instance, self.ledger, run, self.folder / "backups")
+            migration.back_up(self.instance, self.ledger, run, Order(), self.folder / "backups")
             run = self.apply(run)
         return self.verify(run)
 
@@ -175,17 +178,26 @@ def sqlite_lending(
     mode: str = "delete",
     names: Collection[str] = app_models.BEFORE,
     name: str = "prod",
-    patience_s: float = 2,
+    patience_s: float = PATIENCE_S,
 ) -> Lending:
     """An SQLite file that the application has made and filled, in that journal mode."""
     home = folder / f"home of {name}"
     home.mkdir()
     path = home / f"lending_app_{name}.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA journal_mode = {mode}")
-    lending = Lending(SqliteInstance(name, path, patience_s), ledger, f"sqlite:///{path}", folder)
-    fill(lending, names)
-    return lending
+    path.write_bytes(_file(mode, tuple(names)))
+    return Lending(SqliteInstance(name, path, patience_s), ledger, f"sqlite:///{path}", folder)
+
+
+@cache
+def _file(mode: str, names: tuple[str, ...]) -> bytes:
+    """What the application's file of that kind is like, made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lending.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA journal_mode = {mode}")
+        fill(f"sqlite:///{path}", names)
+        assert [file.name for file in Path(folder).iterdir()] == [path.name]
+        return path.read_bytes()
 
 
 def postgres_lending(
@@ -195,16 +207,16 @@ def postgres_lending(
     address = sa.make_url(url).set(drivername="postgresql+psycopg")
     address = address.difference_update_query(["schema"])
     app = address.render_as_string(hide_password=False)
-    lending = Lending(PostgresInstance("prod", database), database, app, folder)
-    fill(lending, names)
+    lending = Lending(PostgresInstance("prod", database, PATIENCE_S), database, app, folder)
+    fill(app, names)
     return lending
 
 
-def fill(lending: Lending, names: Collection[str]) -> None:
+def fill(url: str, names: Collection[str]) -> None:
     """The application's first start, and some weeks of its life; nothing without tables."""
     if not names:
         return
-    engine = lending.engine()
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     app_models.create(engine, names)
     if set(app_models.BEFORE) <= set(names):
         app_models.live(engine)

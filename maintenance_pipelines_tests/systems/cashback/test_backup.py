@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from maintenance_pipelines.engine import runs
+from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.refusals import Guarded, Misconfigured, Refusal
 from maintenance_pipelines.systems.cashback import (
     backup,
@@ -159,7 +160,9 @@ def test_only_the_newest_are_kept(file: Lending) -> None:
     made = []
     for _ in range(4):
         run = file.plan()
-        found = migration.back_up(file.instance, file.ledger, run, file.folder / "backups", keep=2)
+        found = migration.back_up(
+            file.instance, file.ledger, run, Order(), file.folder / "backups", keep=2
+        )
         assert found is not None
         made.append(found.path)
     assert [path.exists() for path in made] == [False, False, True, True]

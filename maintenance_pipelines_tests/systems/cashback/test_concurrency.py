@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from maintenance_pipelines.engine import runs
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.systems.cashback.schema import TABLES
+from maintenance_pipelines.systems.cashback.sqlite_instance import SqliteInstance
 from maintenance_pipelines_tests.systems.cashback.app_process import App
 from maintenance_pipelines_tests.systems.cashback.conftest import MakeLending
 from maintenance_pipelines_tests.systems.cashback.lending import Lending
@@ -105,6 +107,8 @@ def test_a_pause_that_was_asked_for_while_it_waits_is_kept(
     make_lending: MakeLending,
 ) -> None:
     lending = make_lending("delete")
+    assert isinstance(lending.instance, SqliteInstance)
+    lending = replace(lending, instance=replace(lending.instance, patience_s=5))
     run = lending.plan()
     lending.back_up(run)
 

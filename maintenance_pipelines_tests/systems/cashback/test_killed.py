@@ -25,7 +25,7 @@ from maintenance_pipelines_tests.systems.cashback.lending import (
 )
 from maintenance_pipelines_tests.systems.cashback.processes import Worker, errand
 
-FEW = 7
+FEW = 5
 
 
 class Victim:
@@ -217,7 +217,7 @@ def test_a_run_killed_between_the_two_commits_is_known_to_have_made_its_tables(
     assert victim.lending.roll_back(runs.find(ledger, run.id)).run.applied == 6
 
 
-@pytest.fixture(params=KINDS[:2])
+@pytest.fixture(params=["delete", pytest.param("wal", marks=pytest.mark.long)])
 def file_of_victim(request: pytest.FixtureRequest, make_lending: MakeLending) -> Victim:
     """An SQLite file, to be killed over."""
     return Victim(make_lending(request.param))

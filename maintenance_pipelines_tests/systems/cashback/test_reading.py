@@ -118,7 +118,7 @@ def test_an_exclusive_lock_is_waited_for_and_then_refused(make_lending: MakeLend
         begun = time.monotonic()
         with pytest.raises(Guarded, match=r"is locked.*Nothing was written"):
             payments(lending)
-        assert 1.5 < time.monotonic() - begun < 6
+        assert 0.9 < time.monotonic() - begun < 6
 
 
 def test_beside_an_application_that_writes_all_the_while_it_reads_and_does_not_get_in_the_way(

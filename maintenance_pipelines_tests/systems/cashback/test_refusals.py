@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from maintenance_pipelines.engine.refusals import BadInput, Misconfigured
-from maintenance_pipelines.systems.cashback import instance as instances
 from maintenance_pipelines.systems.cashback.sqlite_instance import SqliteInstance, file_of
 from maintenance_pipelines_tests.systems.cashback.app_process import PROJECT
 from maintenance_pipelines_tests.systems.cashback.conftest import MakeLending
@@ -170,31 +169,3 @@ def test_a_file_that_cannot_be_written_is_refused(
     public_folder.chmod(0o777)
     said = as_another_user("with instance.transaction():\n    print('written')", path)
     assert "cannot be written by this user" in said
-
-
-VARIABLES = {
-    "CASHBACK_TESTING_DATABASE_URL": "",
-    "CASHBACK_PROD_DATABASE_URL": "",
-    "CASHBACK_STAGING_2_DATABASE_URL": "",
-    "CASHBACK_BACKUPS_KEPT": "3",
-    "BENEFITS_DATABASE_URL": "",
-}
-
-
-def test_the_instances_are_those_that_have_an_address() -> None:
-    assert instances.configured(VARIABLES) == ["prod", "testing", "staging_2"]
-
-
-def test_an_unknown_instance_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(BadInput, match=r"no instance 'dev'; set CASHBACK_DEV_DATABASE_URL "):
-        instances.demand_known("dev", VARIABLES)
-    with pytest.raises(BadInput, match="none is configured"):
-        instances.demand_known("dev", {})
-    instances.demand_known("prod", VARIABLES)
-
-
-def test_two_names_for_one_database_are_refused(tmp_path: Path) -> None:
-    prod, dev = (SqliteInstance(name, tmp_path / "lending.db") for name in ("prod", "dev"))
-    with pytest.raises(Misconfigured, match="name the same database"):
-        instances.demand_distinct(prod, [prod, dev])
-    instances.demand_distinct(prod, [prod, SqliteInstance("dev", tmp_path / "other.db")])
