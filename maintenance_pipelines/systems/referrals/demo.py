@@ -6,6 +6,7 @@ makes the server copy them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +37,33 @@ KEYS_BESIDE_IDS = (
 )
 NOW = datetime(OCTOBER.year, OCTOBER.number, LAST_DAY, 23, tzinfo=UTC)
 """The moment at which the data ends: October is the running month."""
+
+AFTERWARDS = datetime(2025, 11, 1, 0, 5, tzinfo=UTC)
+"""When October is over and its reset is due."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A step of the story that the demo tells: what it says, and what is done then.
+
+    `job` is run for the partition at that moment; without one the month is diagnosed.
+    """
+
+    says: str
+    job: str | None
+    partition: str
+    as_of: datetime
+
+
+CHAPTERS = (
+    Chapter("No month was ever reset: counters show eight", None, str(OCTOBER), NOW),
+    Chapter("Counters are rebuilt", "monthly_stats_recalculation", str(OCTOBER), NOW),
+    Chapter("They are what the records say", None, str(OCTOBER), NOW),
+    Chapter("October is archived and reset", "monthly_stats_reset", str(OCTOBER), AFTERWARDS),
+    Chapter("The archive is proved", None, str(OCTOBER), AFTERWARDS),
+    Chapter("So are the counters of November", None, str(OCTOBER.plus(1)), AFTERWARDS),
+)
+"""Counters drift, are diagnosed, recalculated, archived, reset, proved."""
 
 
 def build(connection: sa.Connection, schema: str, seed: int = SEED, scale: int = 1) -> None:

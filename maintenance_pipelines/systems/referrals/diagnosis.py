@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine import consistency
-from maintenance_pipelines.engine.consistency import Consistency
+from maintenance_pipelines.engine.consistency import Consistency, Finding
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.engine.months import Month
@@ -20,7 +20,8 @@ from maintenance_pipelines.systems.referrals.schema import commission, member
 from maintenance_pipelines.systems.referrals.tables import money, table
 
 TOP = 10
-BY_RECALCULATION = {"monthly_sum_equals_referrals", "no_negative_values", "earnings_equal_records"}
+NEGATIVE = "no_negative_values"
+BY_RECALCULATION = {"monthly_sum_equals_referrals", NEGATIVE, "earnings_equal_records"}
 """The rules that a recalculation makes true again."""
 
 
@@ -85,7 +86,7 @@ class Diagnosis:
     @property
     def verdict(self) -> str:
         """The state of the month in one sentence."""
-        broken = [finding for finding in self.consistency.findings if not finding.passed]
+        broken = self._broken
         if self.archived < self.due and not self.running:
             return f"{self.month} is not archived: {self._unarchived}."
         if not broken:
@@ -100,7 +101,9 @@ class Diagnosis:
     @property
     def to_do(self) -> tuple[str, ...]:
         """What to run or to look at next, in order; empty where there is nothing to do."""
-        broken = {f.rule.name for f in self.consistency.findings if not f.passed}
+        broken = {finding.rule.name for finding in self._broken}
+        if self._negative_by_refunds:
+            broken.discard(NEGATIVE)
         steps = []
         if self.archived < self.due:
             steps.append(
@@ -112,13 +115,22 @@ class Diagnosis:
                 f"`./maintenance run monthly_stats_recalculation --partition {self.month}`:"
                 f" {self._field} differ from the records"
             )
-        rest = [finding.rule for finding in self.consistency.findings if not finding.passed]
+        rest = [finding.rule for finding in self._broken]
         steps += [
             f"`{rule.name}`: look at the rows named below; no job mends those"
             for rule in rest
             if rule.name not in BY_RECALCULATION
         ]
         return tuple(steps)
+
+    @property
+    def _negative_by_refunds(self) -> bool:
+        """Whether numbers are negative, and only such as the records have so themselves."""
+        return any(f.rule.name == NEGATIVE and f.severity == "warning" for f in self._broken)
+
+    @property
+    def _broken(self) -> list[Finding]:
+        return [finding for finding in self.consistency.findings if not finding.passed]
 
     @property
     def _field(self) -> str:

@@ -13,15 +13,24 @@ from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.systems.referrals.schema import refund
 
+FIRST_MONTH = "2020-01"
+"""The first partition of the jobs: earlier than any record of the app."""
+
 
 class ReferralsOptions(BaseModel):
-    """Environment: `REFERRALS_IGNORE_REFUNDS`."""
+    """Environment: `REFERRALS_IGNORE_REFUNDS`, `REFERRALS_SETTLE_SECONDS`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ignore_refunds: bool = Field(
         default=False,
         description="Take no refund off a month's earnings and revenue",
+    )
+    settle_seconds: int = Field(
+        default=120,
+        ge=0,
+        le=3600,
+        description="Put off whoever the webhook wrote of within these seconds; 0 puts off nobody",
     )
 
     def on(self, connection: sa.Connection, schema: str) -> ReferralsOptions:
@@ -65,3 +74,8 @@ def month_asked(scope: Scope) -> Month:
     if asked > running:
         raise BadInput(f"Month {asked} is in the future; the running month is {running}.")
     return asked
+
+
+def adapted(connection: sa.Connection, schema: str, chosen: BaseModel) -> BaseModel:
+    """The options of a job, fitted to a database."""
+    return ReferralsOptions.model_validate(chosen.model_dump()).on(connection, schema)

@@ -4,12 +4,15 @@ The rules are in docs/referrals.md ("The truth of a month"). A month is [start, 
 UTC. Amounts become whole cents row by row, and only cents are added up. All times are naive UTC,
 as the app stores them: no expression here depends on the session's time zone.
 
-Every statement has two forms that say the same. Over everybody it reads each table once; with
-`among`, a relation with a column `id`, it looks those members or creators up by index.
+Every statement has two forms that say the same. Over everybody it reads each table once; of a few
+it looks each one up by index. With `among`, a relation with a column `id`, the server takes the
+form that costs less. Neither form turns into something worse where the planner's statistics are
+older than the rows of the running month.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +29,10 @@ from maintenance_pipelines.systems.referrals.schema import (
 )
 
 Cents = sa.ColumnElement[int]
+Within = Callable[[Month, sa.ColumnElement[Any]], sa.ColumnElement[bool]]
+
+MANY = 20
+"""One in so many: for fewer, looking them up takes fewer pages than reading the month."""
 
 referral = member.alias("referral")
 """A member as somebody's referral."""
@@ -41,6 +48,16 @@ def moment(when: datetime) -> sa.ColumnElement[Any]:
 def within(month: Month, created: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Whether something was created in the month."""
     return sa.and_(created >= moment(month.start), created < moment(month.end))
+
+
+def within_unforeseen(month: Month, created: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """As `within`, with bounds that the planner does not see.
+
+    For lookups by somebody's id. The planner must not take a month for empty because it began
+    after the statistics were made, and read all of it for each one.
+    """
+    start, end = (sa.select(moment(when)).scalar_subquery() for when in (month.start, month.end))
+    return sa.and_(created >= start, created < end)
 
 
 def cents(amount: sa.ColumnElement[float]) -> Cents:
@@ -62,11 +79,9 @@ def members(
     month: Month, *, ignore_refunds: bool = False, among: sa.FromClause | None = None
 ) -> sa.Select[Any]:
     """Each member's `id`, and its `referrals` and earned `cents` of the month (both bigint)."""
-    if among is not None:
-        return _members_among(month, ignore_refunds, among)
     referred = referrals_by_code(month).subquery("referred")
     earned = earnings(month, ignore_refunds).subquery("earned")
-    return sa.select(
+    everybody = sa.select(
         member.c.id,
         _or_zero(referred.c.referrals).label("referrals"),
         _or_zero(earned.c.cents).label("cents"),
@@ -75,17 +90,18 @@ def members(
             earned, earned.c.id == member.c.id
         )
     )
+    if among is None:
+        return everybody
+    return _of_some(member, everybody, _members_looked_up(month, ignore_refunds, among), among)
 
 
 def creators(
     month: Month, *, ignore_refunds: bool = False, among: sa.FromClause | None = None
 ) -> sa.Select[Any]:
     """Each creator's `id`, and its `referrals` and revenue in `cents` of the month (bigint)."""
-    if among is not None:
-        return _creators_among(month, ignore_refunds, among)
     referred = _referrals_by_community(month).group_by(referral.c.creatorId).subquery("referred")
     revenue = _total(_sales(month, ignore_refunds)).subquery("revenue")
-    return sa.select(
+    everybody = sa.select(
         creator.c.id,
         _or_zero(referred.c.referrals).label("referrals"),
         _or_zero(revenue.c.cents).label("cents"),
@@ -94,6 +110,9 @@ def creators(
             revenue, revenue.c.id == creator.c.id
         )
     )
+    if among is None:
+        return everybody
+    return _of_some(creator, everybody, _creators_looked_up(month, ignore_refunds, among), among)
 
 
 def referrals(month: Month) -> sa.Select[Any]:
@@ -116,15 +135,34 @@ def earnings(month: Month, ignore_refunds: bool = False) -> sa.Select[Any]:
     return _total(_shares(month, ignore_refunds))
 
 
-def _members_among(month: Month, ignore_refunds: bool, among: sa.FromClause) -> sa.Select[Any]:
+def _of_some(
+    table: sa.Table, everybody: sa.Select[Any], looked_up: sa.Select[Any], among: sa.FromClause
+) -> sa.Select[Any]:
+    """Either form, restricted to some: the condition on their number is evaluated before a row
+    is read, and the other form is not carried out.
+    """
+    asked = sa.select(sa.func.count()).select_from(among.alias()).scalar_subquery()
+    a_row: sa.Select[Any] = sa.select(sa.literal_column("tableoid")).select_from(table).limit(1)
+    rows = sa.column("reltuples", sa.Float)
+    known = sa.select(rows).select_from(sa.table("pg_class", schema="pg_catalog"))
+    all_there = known.where(sa.column("oid") == a_row.scalar_subquery()).scalar_subquery()
+    many = asked * MANY > all_there
+    some = everybody.where(table.c.id.in_(sa.select(among.c.id)), many)
+    return sa.select(sa.union_all(some, looked_up.where(~many)).subquery())
+
+
+def _members_looked_up(month: Month, ignore_refunds: bool, among: sa.FromClause) -> sa.Select[Any]:
     asked = among.alias()
     referred = (
         sa.select(sa.func.count().label("referrals"))
-        .where(referral.c.referredBy == member.c.referralCode, within(month, referral.c.createdAt))
+        .where(
+            referral.c.referredBy == member.c.referralCode,
+            within_unforeseen(month, referral.c.createdAt),
+        )
         .correlate(member)
         .lateral("referred")
     )
-    earned = _looked_up(_earned(month), commission.c.memberId, asked)
+    earned = _looked_up(_earned(month, within_unforeseen), commission.c.memberId, asked)
     found = (
         asked.join(member, member.c.id == asked.c.id)
         .join(referred, sa.true())
@@ -138,12 +176,12 @@ def _members_among(month: Month, ignore_refunds: bool, among: sa.FromClause) -> 
     return sa.select(asked.c.id, referred.c.referrals, cents.label("cents")).select_from(found)
 
 
-def _creators_among(month: Month, ignore_refunds: bool, among: sa.FromClause) -> sa.Select[Any]:
+def _creators_looked_up(month: Month, ignore_refunds: bool, among: sa.FromClause) -> sa.Select[Any]:
     asked = among.alias()
     by_community = _referrals_by_community(month)
     in_theirs = by_community.where(referral.c.creatorId.in_(sa.select(among.c.id)))
     referred = in_theirs.group_by(referral.c.creatorId).subquery("referred")
-    revenue = _looked_up(_sold(month), commission.c.creatorId, asked)
+    revenue = _looked_up(_sold(month, within_unforeseen), commission.c.creatorId, asked)
     found = (
         asked.join(creator, creator.c.id == asked.c.id)
         .join(revenue, sa.true())
@@ -173,9 +211,10 @@ def _was_referred(month: Month) -> sa.ColumnElement[bool]:
     return sa.and_(within(month, referral.c.createdAt), code_exists)
 
 
-def _earned(month: Month) -> sa.Select[Any]:
+def _earned(month: Month, when: Within = within) -> sa.Select[Any]:
     """Members' shares of the commissions created in the month, whatever their status."""
-    return _of_commissions(commission.c.memberId, commission.c.memberShare, month)
+    created = when(month, commission.c.createdAt)
+    return _amounts(commission.c.memberId, commission.c.memberShare).where(created)
 
 
 def _taken_back(month: Month) -> sa.Select[Any]:
@@ -183,9 +222,10 @@ def _taken_back(month: Month) -> sa.Select[Any]:
     return _of_refunds(commission.c.memberId, refund.c.memberShareReversed, month)
 
 
-def _sold(month: Month) -> sa.Select[Any]:
+def _sold(month: Month, when: Within = within) -> sa.Select[Any]:
     """The sales of the commissions created in the month."""
-    return _of_commissions(commission.c.creatorId, commission.c.saleAmount, month)
+    created = when(month, commission.c.createdAt)
+    return _amounts(commission.c.creatorId, commission.c.saleAmount).where(created)
 
 
 def _returned(month: Month) -> sa.Select[Any]:
@@ -201,9 +241,9 @@ def _sales(month: Month, ignore_refunds: bool) -> tuple[sa.Select[Any], ...]:
     return (_sold(month),) if ignore_refunds else (_sold(month), _returned(month))
 
 
-def _of_commissions(whose: sa.Column[str], value: sa.Column[float], month: Month) -> sa.Select[Any]:
+def _amounts(whose: sa.Column[str], value: sa.Column[float]) -> sa.Select[Any]:
     columns: tuple[sa.ColumnElement[Any], ...] = (whose.label("id"), _whole(value).label("cents"))
-    return sa.select(*columns).where(within(month, commission.c.createdAt))
+    return sa.select(*columns)
 
 
 def _of_refunds(whose: sa.Column[str], value: sa.Column[float], month: Month) -> sa.Select[Any]:

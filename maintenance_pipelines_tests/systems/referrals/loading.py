@@ -76,7 +76,7 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str,
 
 def _creator(id: str) -> dict[str, object]:
     known = {"companyId": id, "companyName": f"Company {id}", "productId": "p"}
-    return {"id": id, "updatedAt": LONG_AGO, **known}
+    return {"id": id, "createdAt": LONG_AGO, "updatedAt": LONG_AGO, **known}
 
 
 def _member(row: Member) -> dict[str, object]:
