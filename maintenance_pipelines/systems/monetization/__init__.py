@@ -1,0 +1,1 @@
+"""Monetization: tiers, overrides, promo codes, discipline statistics and trial reminders."""
