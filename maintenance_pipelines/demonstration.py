@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 
 from maintenance_pipelines import embedded, terminal
 from maintenance_pipelines.commands import options
-from maintenance_pipelines.commands.execution import Work, carry_out
+from maintenance_pipelines.commands.execution import Finished, Work, carry_out
 from maintenance_pipelines.commands.outcomes import COMMAND, Outcome, conclude
 from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.refusals import BadInput
@@ -23,17 +24,23 @@ from maintenance_pipelines.systems import registry
 from maintenance_pipelines.systems.benefits import demo as benefits
 from maintenance_pipelines.systems.cashback import demo as cashback
 from maintenance_pipelines.systems.cashback.declaration import Migration
+from maintenance_pipelines.systems.credits import demo as credits
+from maintenance_pipelines.systems.monetization import demo as monetization
+from maintenance_pipelines.systems.referrals import demo as referrals
+from maintenance_pipelines.systems.referrals.demo import Chapter
 
 
 @dataclass(frozen=True)
 class Demo:
     """Demo data of a system, and the partition that it is about.
 
-    `build` fills an empty schema: (connection, schema, seed, scale), in one transaction.
+    `build` fills an empty schema: (connection, schema, seed, scale), in one transaction. A story
+    is told chapter by chapter, each a job or a diagnosis at its own moment.
     """
 
     partition: str | None
     build: Callable[[sa.Connection, str, int, int], None]
+    story: tuple[Chapter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,18 @@ class FileDemo:
     build: Callable[[Path, int, int], None]
 
 
-DEMOS: Mapping[str, Demo] = {"benefit_status_backfill": Demo("2025-08", benefits.build)}
+DEMOS: Mapping[str, Demo] = {
+    "benefit_status_backfill": Demo("2025-08", benefits.build),
+    "monthly_stats_reset": Demo(None, referrals.build, story=referrals.CHAPTERS),
+    "tier_expiration": Demo(None, monetization.build),
+    "global_override_check": Demo(None, monetization.build),
+    "promo_cleanup": Demo(None, monetization.build),
+    "discipline_stats_rollup": Demo(None, monetization.build),
+    "trial_reminder": Demo(None, monetization.build),
+    "monthly_credits_reset": Demo(None, credits.build),
+    "credit_expiry": Demo(None, credits.build),
+    "credit_expiry_warning": Demo(None, credits.build),
+}
 """The demo of each job that has one, by the job's name."""
 
 FILE_DEMOS: Mapping[str, FileDemo] = {"cashback_migration": FileDemo("prod", cashback.build_file)}
@@ -86,13 +104,9 @@ def demonstrate(
         usual = partition or demo.partition
         chosen = options.partitions(job, stage.settings, usual, utc_now())
         _build(stage.settings, job, demo, seed, scale)
-    stages: dict[str, dict[str, object]] = {
-        "detection": {},
-        "backup": {},
-        "materialization": {},
-        "verification": {},
-    }
-    finished = carry_out(stage.settings, Work(job, stages, verbose=verbose), chosen)
+        if demo.story:
+            return _tell(stage, job, demo.story, as_json=as_json, verbose=verbose)
+    finished = carry_out(stage.settings, Work(job, _stages(), verbose=verbose), chosen)
     several = partition == options.ALL
     for report in finished[0].reports if not (as_json or several) else ():
         terminal.show_report(report)
@@ -102,6 +116,47 @@ def demonstrate(
     if not as_json and code == 0:
         _show_next(stage, finished[0].outcome)
     return code
+
+
+def _stages(as_of: datetime | None = None) -> dict[str, dict[str, object]]:
+    return {
+        "detection": {} if as_of is None else {"as_of": as_of.isoformat()},
+        "backup": {},
+        "materialization": {},
+        "verification": {},
+    }
+
+
+def _tell(stage: Stage, job: Job, story: Sequence[Chapter], *, as_json: bool, verbose: bool) -> int:
+    """Carries out a story's chapters and shows what each has to report."""
+    finished: list[Finished] = []
+    for number, chapter in enumerate(story, 1):
+        terminal.complain(f"\n{number}. {chapter.says}.")
+        if chapter.job is None:
+            reports = [_diagnosis(stage.settings, job.system, chapter)]
+        else:
+            stages = _stages(chapter.as_of)
+            work = Work(registry.find(chapter.job), stages, verbose=verbose)
+            finished += carry_out(stage.settings, work, [chapter.partition])
+            reports = finished[-1].reports
+        for report in () if as_json else reports:
+            terminal.show_report(report)
+    outcomes = [each.outcome for each in finished]
+    code = conclude(outcomes, as_json=as_json, several=True, hint=False)
+    if not as_json and code == 0:
+        _show_next(stage, finished[-1].outcome)
+    return code
+
+
+def _diagnosis(settings: Settings, system: str, chapter: Chapter) -> str:
+    checks = registry.checks_of(system)
+    chosen = settings.options_of(system, checks.options)
+    database = connect(settings, system)
+    try:
+        scope = checks.scope(database, chapter.as_of, chapter.partition, chosen)
+        return checks.diagnose(database, scope).markdown()
+    finally:
+        database.dispose()
 
 
 def _demo_of(job: Job) -> Demo:

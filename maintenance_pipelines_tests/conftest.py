@@ -57,11 +57,14 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+OF_SYSTEMS = ("BENEFITS_", "CASHBACK_", "CREDITS_", "MONETIZATION_", "REFERRALS_")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """What a developer has exported, or has in `.env` or `.maintenance`, is out of tests' reach."""
     for name in list(os.environ):
-        if name.startswith(("MAINTENANCE_", "DAGSTER_", "BENEFITS_", "REFERRALS_", "PG")):
+        if name.startswith(("MAINTENANCE_", "DAGSTER_", "PG", *OF_SYSTEMS)):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MAINTENANCE_ENV_FILE", os.devnull)
     monkeypatch.setenv("MAINTENANCE_HOME", str(home))

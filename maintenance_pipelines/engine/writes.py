@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSON
 
 from maintenance_pipelines.engine.catalog import TableShape
 from maintenance_pipelines.engine.proof import Counts
@@ -260,7 +261,7 @@ Write = InsertRows | UpdateRows | DeleteRows
 
 def whole_row(table: sa.Table) -> sa.ColumnElement[Any]:
     """A row with all the columns that the database has, as JSON that gives each back exactly."""
-    return sa.func.row_to_json(table.table_valued(), type_=sa.JSON)
+    return sa.func.row_to_json(table.table_valued(), type_=JSON)
 
 
 def _obstacles(

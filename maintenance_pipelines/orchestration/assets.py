@@ -17,6 +17,7 @@ from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.planning import Request, plan
 from maintenance_pipelines.engine.refusals import Guarded
+from maintenance_pipelines.engine.results import result_keys
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.verifying import VERIFIABLE, verify
 from maintenance_pipelines.orchestration import checks, names, reporting
@@ -207,10 +208,11 @@ def _verify(step: Step[Job], config: VerificationConfig) -> Results:
         verification = verify(step.job, database, run, step.context.run.run_id)
         subject = config.subject or step.maintenance.subject
         report = reports.after(step.job, database, verification.run, verification.checks, subject)
+        keys = result_keys(step.job, database, verification.run)
     run = verification.run
     step.sees(run)
     step.maintenance.watcher.report(report)
-    step.result(run)
+    step.result(run, keys)
     yield dg.MaterializeResult(
         metadata=reporting.verified(run, report),
         check_results=checks.verification_results(

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 import dagster as dg
 
@@ -68,9 +69,9 @@ class Step(Generic[Declared]):
         self.context.log.info(text)
         self.maintenance.watcher.says(text)
 
-    def result(self, run: Run) -> None:
-        """Logs what has become of the run, for programs that read logs."""
-        self.says(f"Result: {json.dumps(run.json())}")
+    def result(self, run: Run, keys: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Logs what has become of the run, for programs that read logs, with the job's own keys."""
+        self.says(f"Result: {json.dumps({**run.json(), **keys})}")
 
     def sees(self, run: Run) -> None:
         """Hands the ledger's row to whoever watches."""

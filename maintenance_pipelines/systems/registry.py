@@ -20,13 +20,40 @@ from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.systems.benefits.backfill import benefit_status_backfill
 from maintenance_pipelines.systems.cashback.declaration import Migration, cashback_migration
+from maintenance_pipelines.systems.credits.expiry import credit_expiry
+from maintenance_pipelines.systems.credits.reset import monthly_credits_reset
+from maintenance_pipelines.systems.credits.warning import credit_expiry_warning
+from maintenance_pipelines.systems.monetization.expiry import tier_expiration
+from maintenance_pipelines.systems.monetization.override_check import global_override_check
+from maintenance_pipelines.systems.monetization.promos import promo_cleanup
+from maintenance_pipelines.systems.monetization.rollup import discipline_stats_rollup
+from maintenance_pipelines.systems.monetization.trials import trial_reminder
 from maintenance_pipelines.systems.referrals import diagnosis as referrals_diagnosis
 from maintenance_pipelines.systems.referrals import options as referrals_options
 from maintenance_pipelines.systems.referrals import rules as referrals_rules
+from maintenance_pipelines.systems.referrals.recalculation import monthly_stats_recalculation
+from maintenance_pipelines.systems.referrals.reset import monthly_stats_reset
 
 AnyJob = Job | Migration
 
-JOBS: Mapping[str, Job] = MappingProxyType({job.name: job for job in (benefit_status_backfill,)})
+JOBS: Mapping[str, Job] = MappingProxyType(
+    {
+        job.name: job
+        for job in (
+            benefit_status_backfill,
+            monthly_stats_reset,
+            monthly_stats_recalculation,
+            tier_expiration,
+            global_override_check,
+            promo_cleanup,
+            discipline_stats_rollup,
+            trial_reminder,
+            monthly_credits_reset,
+            credit_expiry,
+            credit_expiry_warning,
+        )
+    }
+)
 MIGRATIONS: Mapping[str, Migration] = MappingProxyType(
     {cashback_migration.name: cashback_migration}
 )
