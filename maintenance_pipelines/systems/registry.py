@@ -20,6 +20,9 @@ from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.systems.benefits.backfill import benefit_status_backfill
 from maintenance_pipelines.systems.cashback.declaration import Migration, cashback_migration
+from maintenance_pipelines.systems.credits import diagnosis as credits_diagnosis
+from maintenance_pipelines.systems.credits import options as credits_options
+from maintenance_pipelines.systems.credits import rules as credits_rules
 from maintenance_pipelines.systems.credits.expiry import credit_expiry
 from maintenance_pipelines.systems.credits.reset import monthly_credits_reset
 from maintenance_pipelines.systems.credits.warning import credit_expiry_warning
@@ -94,7 +97,13 @@ CHECKS: Mapping[str, Checks] = MappingProxyType(
             referrals_options.scope_on,
             referrals_rules.RULES,
             referrals_diagnosis.diagnose,
-        )
+        ),
+        "credits": Checks(
+            credits_options.CreditsOptions,
+            credits_options.scope_on,
+            credits_rules.RULES,
+            credits_diagnosis.diagnose,
+        ),
     }
 )
 
