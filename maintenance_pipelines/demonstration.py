@@ -154,6 +154,7 @@ def _diagnosis(settings: Settings, system: str, chapter: Chapter) -> str:
     database = connect(settings, system)
     try:
         scope = checks.scope(database, chapter.as_of, chapter.partition, chosen)
+        assert checks.diagnose is not None, "a story has chapters of this kind only where it does"
         return checks.diagnose(database, scope).markdown()
     finally:
         database.dispose()

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     work_mem: str = Limits.work_mem
     dagster_storage: SecretStr | None = Field(None, validation_alias=STORAGE)
     """Dagster's own database as it was given; see `dagster_environment` for what Dagster gets."""
+    smtp_url: SecretStr | None = None
+    """The mail server, `smtp://user:password@host:587`; no mail goes out without it."""
+    mail_from: str = "Maintenance <no-reply@example.com>"
+    """Whom mails are from."""
     variables: Mapping[str, SecretStr] = Field(default_factory=dict, exclude=True, repr=False)
     """Every variable there is, for those that carry a system's name."""
 

@@ -13,6 +13,7 @@ from maintenance_pipelines.engine.consistency import Consistency, Finding, judge
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.engine.months import Month
+from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.orchestration.moments import as_of as read_moment
 from maintenance_pipelines.orchestration.moments import utc_now
 from maintenance_pipelines.orchestration.resources import connect
@@ -34,6 +35,8 @@ def check(
 ) -> int:
     """Whether the data is consistent, or the diagnosis of a month; nothing is written."""
     checks, moment = registry.checks_of(system), read_moment(as_of, utc_now())
+    if month is not None and checks.diagnose is None:
+        raise BadInput(f"The rules of {system} know no months; leave --month out.")
     asked = None if month is None else str(Month.parse(month))
     settings = Settings.load()
     chosen = settings.options_of(system, checks.options)
@@ -44,6 +47,32 @@ def check(
         return 0 if found(checks, database, scope, json).valid else 1
     finally:
         database.dispose()
+
+
+def view(
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="A system with views, like referrals.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="VIEW", help="Like top_referrers.")],
+    month: Annotated[str | None, typer.Option(metavar="M", help="A month, like 2025-08.")] = None,
+    as_of: options.AsOf = None,
+) -> int:
+    """Something that people look at, as a table; nothing is written."""
+    views = {each.name: each for each in registry.VIEWS.get(system, ())}
+    if name not in views:
+        having = [f"{s} {v.name}" for s, vs in registry.VIEWS.items() for v in vs]
+        raise BadInput(f"{system} has no view {name!r}; there are: {', '.join(having)}.")
+    checks, moment = registry.checks_of(system), read_moment(as_of, utc_now())
+    asked = None if month is None else str(Month.parse(month))
+    settings = Settings.load()
+    chosen = settings.options_of(system, checks.options)
+    database = connect(settings, system)
+    try:
+        scope = checks.scope(database, moment, asked, chosen)
+        terminal.show_report(views[name].markdown(database, scope))
+    finally:
+        database.dispose()
+    return 0
 
 
 def _judge(checks: Checks, database: Database, scope: Scope, as_json: bool) -> Consistency:
@@ -58,6 +87,7 @@ def _judge(checks: Checks, database: Database, scope: Scope, as_json: bool) -> C
 
 
 def _diagnose(checks: Checks, database: Database, scope: Scope, as_json: bool) -> Consistency:
+    assert checks.diagnose is not None, "asked for only where there is one"
     found = checks.diagnose(database, scope)
     if as_json:
         print_json(found.json())

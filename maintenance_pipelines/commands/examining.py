@@ -91,6 +91,7 @@ def _database(settings: Settings, system: str) -> Iterator[Finding]:
         for job in registry.JOBS.values():
             if job.system == system:
                 yield _fitness(settings, job, database)
+        yield from _absent(system, database)
     finally:
         database.dispose()
 
@@ -116,6 +117,15 @@ def _ledger(what: str, database: Database) -> Finding:
         "is there and current" if current else "is made on first use, or by `./maintenance install`"
     )
     return Finding(what, says)
+
+
+def _absent(system: str, database: Database) -> Iterator[Finding]:
+    """What is optional and not there, with the statement that makes it: no fault."""
+    look = registry.ABSENT.get(system)
+    if look is not None:
+        with database.transaction() as connection:
+            for each in look(connection, database.schema):
+                yield Finding(f"{each.what} is absent", each.ddl)
 
 
 def _fitness(settings: Settings, job: Job, database: Database) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -97,6 +97,23 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What has become of a run of units, for the keys by which a source document tells it.
+
+    By part: how many units were `applied`, and `facts`, the relation of them as they were when
+    they were written. `failures` are the first rows that failed, each with key and error.
+    """
+
+    connection: Connection
+    scope: Scope
+    planned: int
+    failed: int
+    applied: Mapping[str, int]
+    facts: Mapping[str, FromClause]
+    failures: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class AssetNames:
     """What exists once each of the three assets is materialized."""
 
@@ -105,7 +122,8 @@ class AssetNames:
     verified: str
 
 
-@dataclass(frozen=True)
+# Compared by identity: what is derived from a declaration is worked out once for each.
+@dataclass(frozen=True, eq=False)
 class Job:
     """One maintenance job. `schedule` is a cron line in UTC; `relies_on` are the app's tables.
 
@@ -113,7 +131,7 @@ class Job:
     before the schedule's own the partition lies. `adapt` fits the options to a database, given its
     schema; `admit` refuses a scope that must not be planned now. With `judged_when_empty` the
     rules are evaluated even where nothing was planned. `result` makes the keys that the source
-    document wants in the log's last line, from the counts of each part's applied units.
+    document wants in the log's last line.
     """
 
     name: str
@@ -135,7 +153,7 @@ class Job:
     adapt: Callable[[Connection, str, BaseModel], BaseModel] | None = None
     admit: Callable[[Connection, Scope], None] | None = None
     judged_when_empty: bool = False
-    result: Callable[[Scope, Mapping[str, int]], Mapping[str, Any]] | None = None
+    result: Callable[[Outcome], Mapping[str, Any]] | None = None
 
     @property
     def hyphenated(self) -> str:

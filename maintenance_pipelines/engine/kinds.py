@@ -11,13 +11,15 @@ from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.unit_change import UnitChange
 
 
-def change_to_plan(job: Job, scope: Scope, run_id: str, found: Preflight) -> Forward:
+def change_to_plan(
+    job: Job, scope: Scope, run_id: str, by_person: bool, found: Preflight
+) -> Forward:
     """A new run's change, for a database as it was found."""
     if isinstance(job.change, Insert):
         target = found.shapes[job.change.into.name]
         columns = columns_written(job.change, scope, target)
         return Insertion(job, scope, run_id, tuple(columns))
-    return UnitChange(job, scope, run_id)
+    return UnitChange(job, scope, run_id, by_person)
 
 
 def change_of(job: Job, run: Run) -> Forward:
@@ -25,7 +27,7 @@ def change_of(job: Job, run: Run) -> Forward:
     scope = Scope(run.as_of, run.partition, job.options.model_validate(dict(run.options)))
     if isinstance(job.change, Insert):
         return Insertion(job, scope, run.id, run.columns)
-    change = UnitChange(job, scope, run.id, empty=run.planned == 0)
+    change = UnitChange(job, scope, run.id, run.by_person, empty=run.planned == 0)
     if change.columns != run.columns:
         raise Guarded(
             f"Run {run.id} was planned by another version of this project, which noted other "

@@ -42,6 +42,7 @@ run = sa.Table(
     sa.Column("options", JSONB, nullable=False),
     sa.Column("created_at", Moment, nullable=False, server_default=sa.func.clock_timestamp()),
     sa.Column("planned_by", sa.Text, nullable=False),
+    sa.Column("by_person", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("dagster_run_id", sa.Text, comment="the last Dagster run that worked on it"),
     sa.Column("columns", JSONB, nullable=False, comment="columns written, in order"),
     sa.Column("digest", sa.Text, nullable=False),

@@ -90,7 +90,7 @@ def _unfinished(job: Job, database: Database, scope: Scope, request: Request) ->
 def _write(job: Job, database: Database, scope: Scope, request: Request, found: Preflight) -> Run:
     started = time.monotonic()
     run_id = runs.new_id()
-    change = change_to_plan(job, scope, run_id, found)
+    change = change_to_plan(job, scope, run_id, request.by_person, found)
     with database.analysis() as connection:
         before = Reading.take(connection)
         counts = change.fill(connection, found.shapes)
@@ -108,6 +108,7 @@ def _write(job: Job, database: Database, scope: Scope, request: Request, found: 
                 as_of=scope.as_of,
                 options=scope.options.model_dump(mode="json"),
                 planned_by=request.operator,
+                by_person=request.by_person,
                 dagster_run_id=request.dagster_run_id,
                 columns=list(change.columns),
                 digest=digest,

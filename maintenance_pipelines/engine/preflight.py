@@ -23,6 +23,7 @@ OLDEST_SERVER = 15
 FAMILIES = {
     "text": "text",
     "character varying": "text",
+    "varchar": "text",
     "integer": "integer",
     "bigint": "integer",
     "smallint": "integer",

@@ -46,7 +46,7 @@ def needed(job: Job, undo: bool) -> list[Right]:
         Right("SELECT", table.name, optional=bool(table.info.get("optional")))
         for table in job.relies_on
     ]
-    for target in targets(job) + (targets(job, undo=True) if undo else []):
+    for target in targets(job) + (targets(job, undo=True) if undo else ()):
         columns = (target.columns or ()) if target.right == "UPDATE" else ()
         right = Right(target.right, target.table.name, columns)
         if right not in rights:

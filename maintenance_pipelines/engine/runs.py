@@ -35,6 +35,7 @@ class Run:
     options: Mapping[str, Any]
     created_at: datetime
     planned_by: str
+    by_person: bool
     dagster_run_id: str | None
     columns: tuple[str, ...]
     digest: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import sqlalchemy as sa
 
@@ -27,12 +28,13 @@ class Target:
     only_locked: bool = False
 
 
-def targets(job: Job, undo: bool = False) -> list[Target]:
+@lru_cache(maxsize=64)
+def targets(job: Job, undo: bool = False) -> tuple[Target, ...]:
     """What a run of the job writes to; with `undo`, what a rollback does."""
     if isinstance(job.change, Insert):
-        return [Target(job.change.into, "DELETE" if undo else "INSERT")]
+        return (Target(job.change.into, "DELETE" if undo else "INSERT"),)
     found = [t for part in job.change.parts for t in _of_part(job, part, undo)]
-    return [target for target in found if target.table.schema != ledger.SCHEMA]
+    return tuple(target for target in found if target.table.schema != ledger.SCHEMA)
 
 
 def _of_part(job: Job, part: Part, undo: bool) -> Iterator[Target]:

@@ -29,7 +29,8 @@ class PartChange:
     part: Part
     scope: Scope
     run_id: str
-    empty: bool = False
+    by_person: bool
+    empty: bool
 
     @cached_property
     def facts(self) -> dict[str, sa.types.TypeEngine[Any]]:
@@ -76,7 +77,7 @@ class PartChange:
         due = now.c.is_due & (sa.true() if self.part.recomputed else ~now.c.altered)
         facts = (now.c[name] for name in self.facts)
         units = sa.select(now.c.position, now.c.altered, *facts).where(due).cte("_units")
-        work = Work(self.scope, self.run_id, units)
+        work = self.work(units)
         effects = [w.forward(work, f"{i}") for i, w in enumerate(self.part.writes)]
         left = sa.select(
             sa.literal(self.run_id),
@@ -92,6 +93,10 @@ class PartChange:
             )
             recorded.append(images.cte("_kept"))
         return perform(connection, units, effects, recorded)
+
+    def work(self, units: sa.FromClause) -> Work:
+        """What the part's writes are derived from."""
+        return Work(self.scope, self.run_id, units, self.by_person)
 
     def applied(self) -> sa.Select[Any]:
         """`position` and facts of the applied units, as they were when they were written."""
@@ -128,7 +133,9 @@ class PartChange:
     def _now(self, span: Span) -> sa.CTE:
         """The span's units beside what their facts are now."""
         plan, key = self.plan, self.part.key
-        among = sa.select(plan.c[key]).where(span.covers(plan.c.position)).subquery("among")
+        # With the facts a job can look again at just what may have changed, where that is clear.
+        known = (plan.c[name] for name in self.facts)
+        among = sa.select(*known).where(span.covers(plan.c.position)).subquery("among")
         now = self.part.due(self.scope, among).cte("_now")
         differences = [
             comparable(now.c[name]).is_distinct_from(comparable(plan.c[name]))
@@ -168,6 +175,7 @@ class UnitChange:
     job: Job
     scope: Scope
     run_id: str
+    by_person: bool
     empty: bool = False
 
     kind = "units"
@@ -177,7 +185,8 @@ class UnitChange:
         """The change of each part."""
         assert isinstance(self.job.change, Units)
         return tuple(
-            PartChange(part, self.scope, self.run_id, self.empty) for part in self.job.change.parts
+            PartChange(part, self.scope, self.run_id, self.by_person, self.empty)
+            for part in self.job.change.parts
         )
 
     @property
@@ -217,7 +226,7 @@ class UnitChange:
         """What every write of the applied units comes to."""
         totals = {"INSERT": 0, "UPDATE": 0, "DELETE": 0}
         for each in self.parts:
-            work = Work(self.scope, self.run_id, each.applied().subquery("units"))
+            work = each.work(each.applied().subquery("units"))
             for write in each.part.writes:
                 if write.table.schema == ledger.SCHEMA:
                     continue
@@ -242,15 +251,13 @@ class UnitChange:
         """Counts the units that failed and are still due."""
         return sum(each.failed_and_due(connection) for each in self.parts)
 
-    def touched(self, connection: sa.Connection, schema: str) -> int:
+    def touched(self, connection: sa.Connection) -> int:
         """Counts the applied units of which a row is no longer as it was written."""
-        shapes, total = self._shapes(connection, schema), 0
+        total = 0
         for each in self.parts:
-            work = Work(self.scope, self.run_id, each.applied().subquery("units"))
+            work = each.work(each.applied().subquery("units"))
             found = [
-                rows
-                for write in each.part.writes
-                if (rows := write.obstacles(work, shapes[write.table.name])) is not None
+                rows for write in each.part.writes if (rows := write.changes(work)) is not None
             ]
             if found:
                 every = sa.union_all(*found).subquery("every")

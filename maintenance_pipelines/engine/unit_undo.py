@@ -93,7 +93,7 @@ class PartUndo:
         blocked = self._blocked(found).cte("_blocked")
         stays = sa.exists().where(blocked.c.position == found.c.position)
         units = sa.select(found).where(~stays).cte("_units")
-        work = Work(self.undone.scope, self.undone.run_id, units)
+        work = self.undone.work(units)
         effects = [
             write.backward(work, f"{i}", self.shapes[write.table.name])
             for i, write in enumerate(part.writes)
@@ -112,11 +112,11 @@ class PartUndo:
         done = ledger.applied_rows(self.run_id, self.plan).subquery("done")
         applied = self.undone.applied().subquery("applied")
         units = sa.select(applied).join(done, done.c.undoes == applied.c.position)
-        return Work(self.undone.scope, self.undone.run_id, units.subquery("units"))
+        return self.undone.work(units.subquery("units"))
 
     def _blocked(self, units: sa.FromClause) -> sa.Select[Any]:
         """By position, why a unit cannot be taken back; the others are absent."""
-        work = Work(self.undone.scope, self.undone.run_id, units)
+        work = self.undone.work(units)
         found = [
             rows
             for write in self.undone.part.writes

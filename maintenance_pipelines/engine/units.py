@@ -21,11 +21,15 @@ Strength = Literal["update", "no key update", "share"]
 
 @dataclass(frozen=True)
 class Work:
-    """What a write is derived from: some units of a run, with `position` and their facts."""
+    """What a write is derived from: some units of a run, with `position` and their facts.
+
+    `by_person` is False where a schedule or a sensor has asked for the run.
+    """
 
     scope: Scope
     run_id: str
     units: FromClause
+    by_person: bool = True
 
 
 Rows = Callable[[Work], Select[Any]]

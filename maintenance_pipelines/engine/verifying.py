@@ -190,7 +190,7 @@ def _checks(job: Job, database: Database, run: Run) -> Iterator[Check]:
     if isinstance(change, Insertion):
         yield from _rows_there(database, change, run)
     if isinstance(change, UnitChange):
-        yield evaluate(database, "touched_since", lambda c: _touched(c, change, database.schema))
+        yield evaluate(database, "touched_since", lambda c: _touched(c, change))
     yield from _nothing_left(database, change, run)
     for rule, applied in change.rules():
         yield _rule(database, change, rule, applied)
@@ -201,8 +201,8 @@ def _untouched(connection: sa.Connection, change: Forward, run: Run) -> Check:
     return as_counted(name, counted(connection, run), change.counted(connection))
 
 
-def _touched(connection: sa.Connection, change: UnitChange, schema: str) -> Check:
-    count = change.touched(connection, schema)
+def _touched(connection: sa.Connection, change: UnitChange) -> Check:
+    count = change.touched(connection)
     says = f"{count} applied units have been changed since"
     return Check("touched_since", count == 0, says, count, warning=True)
 

@@ -80,6 +80,10 @@ class InsertRows:
         return Effect(self.table, rows, gone.cte(f"written_{name}"), (0, 0, 1))
 
     def obstacles(self, work: Work, shape: TableShape) -> sa.Select[Any] | None:
+        """What stands in the way of taking it back: the same changes."""
+        return self.changes(work)
+
+    def changes(self, work: Work) -> sa.Select[Any] | None:
         """Positions of units whose inserted rows are gone or were touched."""
         if self.reversal is not None:
             return None
@@ -160,6 +164,10 @@ class UpdateRows:
         return self._update(rows, name, values, unchanged, right)
 
     def obstacles(self, work: Work, shape: TableShape) -> sa.Select[Any] | None:
+        """What stands in the way of taking it back: the same changes."""
+        return self.changes(work)
+
+    def changes(self, work: Work) -> sa.Select[Any] | None:
         """Positions of units whose changed rows are gone or were touched."""
         rows = self.rows(work).subquery()
         here = sa.and_(*(self.table.c[n] == rows.c[n] for n in _key(self.table)))
@@ -248,6 +256,13 @@ class DeleteRows:
         judged = sa.select(rows.c.position, reason).select_from(rows.join(old, sa.true()))
         found = judged.subquery()
         return sa.select(found.c.position, found.c.reason).where(found.c.reason.is_not(None))
+
+    def changes(self, work: Work) -> sa.Select[Any] | None:
+        """Positions of units whose key is there again."""
+        rows = self.rows(work).subquery()
+        here = sa.and_(*(self.table.c[n] == rows.c[n] for n in _key(self.table)))
+        taken = sa.literal(TAKEN).label("reason")
+        return sa.select(rows.c.position, taken).select_from(rows.join(self.table, here))
 
     def _restored(self, rows: sa.FromClause, names: list[str]) -> sa.FromClause:
         """The old rows as rows of the table's own type, beside those that hold them as JSON."""

@@ -6,34 +6,42 @@ several databases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import sqlalchemy as sa
 from pydantic import BaseModel
 
 from maintenance_pipelines.engine.consistency import Consistency, ConsistencyRule
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.refusals import BadInput
+from maintenance_pipelines.operations.letters import Letter
 from maintenance_pipelines.systems.benefits.backfill import benefit_status_backfill
 from maintenance_pipelines.systems.cashback.declaration import Migration, cashback_migration
 from maintenance_pipelines.systems.credits import diagnosis as credits_diagnosis
+from maintenance_pipelines.systems.credits import letters as credits_letters
 from maintenance_pipelines.systems.credits import options as credits_options
 from maintenance_pipelines.systems.credits import rules as credits_rules
 from maintenance_pipelines.systems.credits.expiry import credit_expiry
 from maintenance_pipelines.systems.credits.reset import monthly_credits_reset
 from maintenance_pipelines.systems.credits.warning import credit_expiry_warning
+from maintenance_pipelines.systems.monetization import letters as monetization_letters
+from maintenance_pipelines.systems.monetization import options as monetization_options
+from maintenance_pipelines.systems.monetization import rules as monetization_rules
 from maintenance_pipelines.systems.monetization.expiry import tier_expiration
 from maintenance_pipelines.systems.monetization.override_check import global_override_check
 from maintenance_pipelines.systems.monetization.promos import promo_cleanup
 from maintenance_pipelines.systems.monetization.rollup import discipline_stats_rollup
 from maintenance_pipelines.systems.monetization.trials import trial_reminder
+from maintenance_pipelines.systems.referrals import absent as referrals_absent
 from maintenance_pipelines.systems.referrals import diagnosis as referrals_diagnosis
 from maintenance_pipelines.systems.referrals import options as referrals_options
 from maintenance_pipelines.systems.referrals import rules as referrals_rules
+from maintenance_pipelines.systems.referrals import views as referrals_views
 from maintenance_pipelines.systems.referrals.recalculation import monthly_stats_recalculation
 from maintenance_pipelines.systems.referrals.reset import monthly_stats_reset
 
@@ -81,13 +89,14 @@ class Checks:
     """What must hold of a system's data, whether or not a job has worked on it.
 
     `scope` is given the database, the moment that counts as now (aware, UTC), a month or None for
-    the running one, and the settings read as `options`. `diagnose` refuses a future month.
+    the running one, and the settings read as `options`. `diagnose` refuses a future month; a
+    system without months has none.
     """
 
     options: type[BaseModel]
     scope: Callable[[Database, datetime, str | None, Any], Scope]
     rules: tuple[ConsistencyRule, ...]
-    diagnose: Callable[[Database, Scope], Diagnosis]
+    diagnose: Callable[[Database, Scope], Diagnosis] | None = None
 
 
 CHECKS: Mapping[str, Checks] = MappingProxyType(
@@ -104,8 +113,62 @@ CHECKS: Mapping[str, Checks] = MappingProxyType(
             credits_rules.RULES,
             credits_diagnosis.diagnose,
         ),
+        "monetization": Checks(
+            monetization_options.MonetizationOptions,
+            monetization_options.scope_on,
+            monetization_rules.RULES,
+        ),
     }
 )
+
+
+@dataclass(frozen=True)
+class View:
+    """Something that people look at: Markdown from a database and a scope, nothing written."""
+
+    name: str
+    says: str
+    markdown: Callable[[Database, Scope], str]
+
+
+VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
+    {
+        "referrals": (
+            View("top_referrers", "Who has referred the most.", referrals_views.top),
+            View("monthly_archive", "A month's snapshots by community.", referrals_views.archive),
+            View("audit_trail", "What jobs have changed, by cause.", referrals_views.audit),
+            View(
+                "webhook_validation",
+                "Three webhook scenarios, played and rolled back: for a copy of the database.",
+                referrals_views.validation,
+            ),
+        )
+    }
+)
+
+
+class Absent(Protocol):
+    """Something optional that a database lacks."""
+
+    @property
+    def what(self) -> str:
+        """Which table or index."""
+
+    @property
+    def ddl(self) -> str:
+        """The statement that makes it."""
+
+
+ABSENT: Mapping[str, Callable[[sa.Connection, str], Sequence[Absent]]] = MappingProxyType(
+    {"referrals": referrals_absent.absent}
+)
+"""What a system's database may lack, given its schema."""
+
+
+LETTERS: Mapping[str, tuple[Letter, ...]] = MappingProxyType(
+    {"credits": credits_letters.LETTERS, "monetization": monetization_letters.LETTERS}
+)
+"""The mails that systems send from their outbox."""
 
 
 def every() -> list[AnyJob]:

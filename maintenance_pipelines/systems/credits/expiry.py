@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine.identifiers import object_id_of
-from maintenance_pipelines.engine.job import AssetNames, Job, Rule, Scope, Summary
+from maintenance_pipelines.engine.job import AssetNames, Job, Outcome, Rule, Scope, Summary
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
 from maintenance_pipelines.engine.writes import InsertRows, UpdateRows
 from maintenance_pipelines.systems.credits import clock, expired
@@ -151,6 +152,22 @@ def what_expires(scope: Scope, plan: sa.FromClause) -> sa.Select[Any]:
     return sa.select(*columns).select_from(both)
 
 
+def result(outcome: Outcome) -> Mapping[str, Any]:
+    """The source's keys for the log's last line."""
+    units = outcome.facts["professional"]
+    both, lost = lines(units, credits=units.c.remainders)
+    expired_now = sa.select(
+        sa.func.count().label("transactions"),
+        sa.func.coalesce(sa.func.sum(lost.c.credits), 0).label("credits"),
+    ).select_from(both)
+    row = outcome.connection.execute(expired_now).one()
+    return {
+        "expiredTransactions": row.transactions,
+        "totalExpired": int(row.credits),
+        "errorCount": outcome.failed,
+    }
+
+
 EXPIRED = Part(
     name="professional",
     says="professionals",
@@ -199,4 +216,5 @@ credit_expiry = Job(
         *after_a_run(EXPIRED_OPEN),
     ),
     judged_when_empty=True,
+    result=result,
 )

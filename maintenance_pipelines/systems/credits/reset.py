@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine.identifiers import object_id_of, uuid_of
-from maintenance_pipelines.engine.job import AssetNames, Job, Rule, Scope, Summary
+from maintenance_pipelines.engine.job import AssetNames, Job, Outcome, Rule, Scope, Summary
 from maintenance_pipelines.engine.ledger import outbox
 from maintenance_pipelines.engine.months import Months
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
@@ -164,9 +164,16 @@ def by_previous(scope: Scope, plan: sa.FromClause) -> sa.Select[Any]:
     return sa.select(*columns).select_from(plan).group_by(had).order_by(sa.func.min(free))
 
 
-def result(scope: Scope, applied: Mapping[str, int]) -> Mapping[str, Any]:
+def result(outcome: Outcome) -> Mapping[str, Any]:
     """The source's keys for the log's last line."""
-    return {"totalProfessionals": sum(applied.values()), "successCount": sum(applied.values())}
+    return {
+        "totalProfessionals": outcome.planned,
+        "successCount": sum(outcome.applied.values()),
+        "errorCount": outcome.failed,
+        "errors": [
+            {"id": row["professional_id"], "reason": row["error"]} for row in outcome.failures
+        ],
+    }
 
 
 def _number(value: int) -> sa.ColumnElement[int]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from maintenance_pipelines.engine.identifiers import uuid_of
-from maintenance_pipelines.engine.job import AssetNames, Job, Scope, Summary
+from maintenance_pipelines.engine.job import AssetNames, Job, Outcome, Scope, Summary
 from maintenance_pipelines.engine.ledger import outbox
 from maintenance_pipelines.engine.units import Part, Units, Work
 from maintenance_pipelines.engine.writes import InsertRows
@@ -103,9 +103,9 @@ def what_is_listed(scope: Scope, plan: sa.FromClause) -> sa.Select[Any]:
     return sa.select(*columns).select_from(plan)
 
 
-def result(scope: Scope, applied: Mapping[str, int]) -> Mapping[str, Any]:
+def result(outcome: Outcome) -> Mapping[str, Any]:
     """The key for the log's last line."""
-    return {"warnedProfessionals": applied["professional"]}
+    return {"warnedProfessionals": outcome.applied["professional"]}
 
 
 credit_expiry_warning = Job(

@@ -160,7 +160,7 @@ tier_expiration = Job(
             ),
         )
     ),
-    result=lambda scope, applied: stamped(scope, processed=applied["user"]),
+    result=lambda outcome: stamped(outcome.scope, processed=outcome.applied["user"]),
     priority=10,
     time_limit=timedelta(minutes=1),
 )

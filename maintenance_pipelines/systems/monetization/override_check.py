@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine.job import AssetNames, Job, Scope, Summary
+from maintenance_pipelines.engine.job import AssetNames, Job, Outcome, Scope, Summary
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
 from maintenance_pipelines.engine.writes import DeleteRows, whole_row
 from maintenance_pipelines.systems.monetization.options import MonetizationOptions
@@ -61,9 +61,17 @@ def state(scope: Scope, plan: sa.FromClause) -> sa.Select[Any]:
     )
 
 
-def result(scope: Scope, applied: Mapping[str, int]) -> Mapping[str, Any]:
-    """`action`, and when."""
-    return stamped(scope, action="cleared" if applied["override"] else "none")
+def result(outcome: Outcome) -> Mapping[str, Any]:
+    """`action`, and of which tier, until when."""
+    scope, gone = outcome.scope, outcome.facts["override"]
+    was = outcome.connection.execute(sa.select(gone.c.tier, gone.c.expires_at)).one_or_none()
+    if was is not None:
+        expired = was.expires_at.isoformat()
+        return stamped(scope, action="cleared", previousTier=was.tier, expiredAt=expired)
+    now = outcome.connection.execute(override()).one_or_none()
+    if now is None or now.expires_at is None:
+        return stamped(scope, action="none")
+    return stamped(scope, action="active", tier=now.tier, expiresAt=now.expires_at.isoformat())
 
 
 global_override_check = Job(

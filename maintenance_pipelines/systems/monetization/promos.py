@@ -143,8 +143,10 @@ promo_cleanup = Job(
             ),
         )
     ),
-    result=lambda scope, applied: stamped(
-        scope, codesDeactivated=applied["code"], redemptionsDeleted=applied["redemption"]
+    result=lambda outcome: stamped(
+        outcome.scope,
+        codesDeactivated=outcome.applied["code"],
+        redemptionsDeleted=outcome.applied["redemption"],
     ),
     priority=-10,
     time_limit=timedelta(minutes=1),

@@ -144,7 +144,7 @@ discipline_stats_rollup = Job(
             ),
         )
     ),
-    result=lambda scope, applied: stamped(scope, usersUpdated=applied["user"]),
+    result=lambda outcome: stamped(outcome.scope, usersUpdated=outcome.applied["user"]),
     priority=5,
     time_limit=timedelta(minutes=5),
 )

@@ -121,5 +121,5 @@ trial_reminder = Job(
             ),
         )
     ),
-    result=lambda scope, applied: stamped(scope, processed=applied["reminder"]),
+    result=lambda outcome: stamped(outcome.scope, processed=outcome.applied["reminder"]),
 )

@@ -55,7 +55,7 @@ def audited(changes: Changes, cause: Callable[[Work], str]) -> InsertRows:
 
 def by_whom(work: Work) -> str:
     """Whether a schedule has asked for the run, or a person."""
-    return "manual" if getattr(work, "by_person", True) else "cron"
+    return "manual" if work.by_person else "cron"
 
 
 def taken_back(counter: Counter, current: Element, before: Element, after: Element) -> Element:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine.job import AssetNames, Job, Scope
+from maintenance_pipelines.engine.job import AssetNames, Job, Outcome, Scope
 from maintenance_pipelines.engine.months import Months
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
 from maintenance_pipelines.engine.writes import InsertRows, UpdateRows
@@ -107,9 +107,10 @@ def rebuild(subject: Subject) -> Part:
     )
 
 
-def result(scope: Scope, applied: Mapping[str, int]) -> Mapping[str, Any]:
+def result(outcome: Outcome) -> Mapping[str, Any]:
     """What the log's last line says beside the engine's counts."""
-    return {"month": scope.partition, **{f"{name}s": count for name, count in applied.items()}}
+    counts = {f"{name}s": count for name, count in outcome.applied.items()}
+    return {"month": outcome.scope.partition, **counts}
 
 
 def _only(condition: bool) -> sa.ColumnElement[bool]:

@@ -16,7 +16,7 @@ from maintenance_pipelines.systems.credits.expiry import credit_expiry
 from maintenance_pipelines.systems.credits.reset import monthly_credits_reset
 from maintenance_pipelines_tests.conftest import MakeDatabase
 from maintenance_pipelines_tests.engine import toy
-from maintenance_pipelines_tests.engine.sessions import meanwhile
+from maintenance_pipelines_tests.engine.sessions import meanwhile, waits_for_a_lock
 from maintenance_pipelines_tests.systems.credits.books import (
     NOW,
     balance,
@@ -124,6 +124,31 @@ def test_a_first_look_that_is_not_finished_is_waited_for(app: Database, app_url:
     assert balance(app, who) == (100, 100, 0)
     done = persist(monthly_credits_reset, app, seen[0])
     assert (done.run.state, done.run.applied) == ("verified", 1)
+    assert [row[0] for row in history(app, who)] == ["bonus", "monthly_reset"]
+    assert broken(app) == {}
+
+
+def test_a_first_look_that_ends_while_the_job_waits_for_it_is_seen(
+    app: Database, app_url: str, make_database: MakeDatabase
+) -> None:
+    (who,) = people(app_url, 1, look=False)
+    patient = make_database(app_url, replace(toy.SMALL, lock_timeout_ms=700))
+    run = plan_reset(app)
+    ended: list[Run] = []
+    job = threading.Thread(
+        target=lambda: ended.append(finish(monthly_credits_reset, patient, run).run)
+    )
+
+    def wait() -> None:
+        job.start()
+        while not waits_for_a_lock(app):
+            pass
+
+    with service(app_url) as shop:
+        shop.holding = wait
+        shop.look(who)
+    job.join()
+    assert (ended[0].applied, ended[0].failed, ended[0].state) == (1, 0, "verified")
     assert [row[0] for row in history(app, who)] == ["bonus", "monthly_reset"]
     assert broken(app) == {}
 

@@ -136,7 +136,7 @@ class Year(RuleBasedStateMachine):
         self.world.account(who)
 
     def _verify(self, shop: CreditService, who: str, chance: int, now: datetime) -> None:
-        verification = ("basic", "comprehensive", "basic", "rejected")[chance]
+        verification = ("basic", "rejected", "comprehensive", "rejected")[chance]
         shop.verify(who, verification)
         self.world.verification[who] = verification
 
@@ -344,7 +344,7 @@ def live(make_database: MakeDatabase, url: str, examples: int, steps: int, seede
 
 
 def test_whatever_happens_the_books_are_right(make_database: MakeDatabase, app_url: str) -> None:
-    live(make_database, app_url, examples=24, steps=7, seeded=True)
+    live(make_database, app_url, examples=14, steps=8, seeded=True)
 
 
 @pytest.mark.long

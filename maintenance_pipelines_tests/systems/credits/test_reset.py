@@ -13,7 +13,9 @@ from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.engine.refusals import BadInput
+from maintenance_pipelines.engine.results import result_keys
 from maintenance_pipelines.systems.credits import clock
+from maintenance_pipelines.systems.credits.expiry import credit_expiry
 from maintenance_pipelines.systems.credits.options import CreditsOptions
 from maintenance_pipelines.systems.credits.reset import monthly_credits_reset as job
 from maintenance_pipelines_tests.systems.credits.books import (
@@ -342,24 +344,21 @@ def test_a_reset_that_something_has_followed_stays_and_is_listed(
     assert broken(app) == {}
 
 
-def test_a_purchase_that_expired_again_is_a_later_transaction_too(
+def test_what_was_taken_back_in_between_is_a_later_transaction_too(
     app: Database, app_url: str
 ) -> None:
-    """The balance is just what the reset made of it; what happened in between still counts."""
-    who = professional(app_url)
+    """The balance is just what the reset made of it, and still others stand on its numbers."""
+    who = professional(app_url, spent=30, paid=40)
     run = reset(app).run
-    with service(app_url) as shop:
-        shop.purchase(who, 10)
-    write(
-        app,
-        "UPDATE credit_transactions SET expires_at = clock_timestamp() WHERE type = 'purchase'",
-    )
-    assert expire(app).run.applied == 1
+    write(app, "UPDATE credit_transactions SET expires_at = now() WHERE type = 'purchase'")
+    later = expire(app, NOW + 400 * DAY).run
     assert balance(app, who) == (100, 100, 0)
+    undo(credit_expiry, app, later)
+    assert balance(app, who) == (140, 100, 40)
     undone = undo(job, app, run)
-    assert [reason for _, reason in undoing.left_alone(job, app, undone.run)] != []
-    assert undone.run.applied == 0
-    assert broken(app) == {}
+    left = undoing.left_alone(job, app, undone.run)
+    assert left == [(who, "not_the_last_transaction")]
+    assert "balances_chain" not in broken(app)
 
 
 def test_a_spend_stamped_before_the_reset_that_it_followed_is_noticed(
@@ -432,8 +431,10 @@ def test_a_note_where_it_is_asked_for_is_told_once(app: Database, app_url: str) 
 def test_results_have_the_sources_keys_and_nobodys_address(app: Database, app_url: str) -> None:
     professional(app_url)
     done = reset(app)
-    assert job.result is not None
-    scope = Scope(done.run.as_of, done.run.partition, CreditsOptions())
-    keys = job.result(scope, {"professional": 1, "newcomer": 0})
-    assert keys == {"totalProfessionals": 1, "successCount": 1}
+    assert result_keys(job, app, done.run) == {
+        "totalProfessionals": 1,
+        "successCount": 1,
+        "errorCount": 0,
+        "errors": [],
+    }
     assert "@" not in str(done)

@@ -29,6 +29,8 @@ from maintenance_pipelines_tests.systems.referrals.situations import (
 DECEMBER = Month(YEAR, MONTH)
 ZONES = ("UTC", "America/Los_Angeles", "Pacific/Kiritimati")
 DAY = timedelta(days=1)
+ALWAYS_MANY, NEVER_MANY = 1_000_000, -1_000_000
+"""For which number of members a batch is one of many: a table never analyzed has -1 of them."""
 
 thorough = settings(
     max_examples=100,
@@ -68,13 +70,19 @@ def test_everybodys_truth_is_the_references(
 
 
 @thorough
-@given(world=worlds(sound=True), ignore=st.booleans(), ids=st.sets(st.sampled_from(IDS)))
+@given(
+    world=worlds(sound=True),
+    ignore=st.booleans(),
+    ids=st.sets(st.sampled_from(IDS)),
+    many=st.sampled_from((ALWAYS_MANY, NEVER_MANY)),
+)
 def test_the_truth_of_a_batch_is_that_of_everybody(
-    app: Database, world: World, ignore: bool, ids: set[str]
+    app: Database, world: World, ignore: bool, ids: set[str], many: int
 ) -> None:
     members = reference.of_members(world, YEAR, MONTH, with_refunds=not ignore)
     creators = reference.of_creators(world, CREATORS, YEAR, MONTH, with_refunds=not ignore)
-    with session(app) as connection:
+    with session(app) as connection, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(truth, "MANY", many)
         load(connection, world)
         some = asked(tuple(ids))
         found = truth.members(DECEMBER, ignore_refunds=ignore, among=some)
@@ -141,6 +149,27 @@ def test_a_batch_is_looked_up_by_index(stale: Database) -> None:
         plan = "\n".join(connection.scalars(sa.text(f"EXPLAIN {text}")))
     assert "Commission_memberId_status_createdAt_idx" in plan
     assert "Member_referredBy_createdAt_idx" in plan
+
+
+@pytest.mark.parametrize(("asked_for", "looked_up"), [(5, True), (500, False)])
+def test_few_are_looked_up_and_of_many_the_month_is_read(
+    stale: Database, asked_for: int, looked_up: bool
+) -> None:
+    ids = sa.select(member.c.id).order_by(member.c.id).limit(asked_for).cte("asked")
+    with session(stale) as connection:
+        statement = truth.members(Month(2025, 10), among=ids)
+        carried_out = carried_out_by(connection, statement)
+    of_one = [line for line in carried_out if "Member_referredBy_createdAt_idx" in line]
+    assert bool(of_one) == looked_up
+
+
+def carried_out_by(
+    connection: sa.Connection, statement: sa.Select[tuple[str, int, int]]
+) -> list[str]:
+    """The steps of a statement's plan that it has really taken."""
+    text = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    explained = sa.text(f"EXPLAIN ANALYZE {text}".replace(":", "\\:"))
+    return [line for line in connection.scalars(explained) if "never executed" not in line]
 
 
 def test_months_are_half_open(app: Database) -> None:
