@@ -12,11 +12,13 @@ from sqlalchemy.exc import DBAPIError
 
 from maintenance_pipelines import terminal
 from maintenance_pipelines.commands import (
+    alerting,
     checking,
     deciding,
     examining,
     keeping,
     looking,
+    mailing,
     restoring,
     running,
 )
@@ -57,6 +59,11 @@ app.command()(deciding.pause)
 app.command()(running.resume)
 app.command()(deciding.cancel)
 app.command("runs")(looking.runs_)
+app.command()(alerting.alerts)
+app.command()(alerting.watch)
+app.command()(alerting.health)
+app.command()(mailing.send)
+app.command()(checking.view)
 app.command()(keeping.prune)
 
 

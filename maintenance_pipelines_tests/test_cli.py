@@ -13,7 +13,8 @@ from maintenance_pipelines_tests.orchestration.household import command, environ
 
 VERBS = {
     "demo", "up", "test", "jobs", "doctor", "check", "install", "grants", "plan", "apply", "run",
-    "verify", "approve", "rollback", "pause", "resume", "cancel", "runs", "prune",
+    "verify", "approve", "rollback", "restore", "pause", "resume", "cancel", "runs", "prune",
+    "alerts", "watch", "health",
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine import ledger, runs
@@ -15,6 +14,7 @@ from maintenance_pipelines.engine.guards import spell_bounds
 from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.kinds import change_of
 from maintenance_pipelines.engine.runs import Run
+from maintenance_pipelines.engine.tables import markdown
 from maintenance_pipelines.engine.verifying import Check
 
 SAMPLE = 10
@@ -167,10 +167,5 @@ def _verdict(check: Check) -> str:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    rows = [tuple(row) for row in rows]
-    if not rows:
-        return ""
-    frame = pd.DataFrame(rows, columns=list(columns)).astype(object)
-    frame = frame.where(frame.notna(), "")
-    table = frame.to_markdown(index=False, disable_numparse=True)
-    return f"**{title}**\n\n{table}" if title else str(table)
+    shown = markdown(columns, rows)
+    return f"**{title}**\n\n{shown}" if title and shown else shown

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from maintenance_pipelines.engine.refusals import Refusal
 from maintenance_pipelines.orchestration.sentences import refusal_of
+from maintenance_pipelines.orchestration.workers import announce_process
 
 
 @contextmanager
@@ -38,8 +39,10 @@ def interrupts_pause(context: dg.OpExecutionContext | dg.AssetExecutionContext) 
 
     Dagster's own exception for them is unknown to the engine, which pauses the run, and to
     psycopg, which cancels the statement that the server is working on. The Dagster run is
-    recorded as canceled, which is what it was.
+    recorded as canceled, which is what it was. That a process was killed, which no signal tells
+    it, can only be noticed from outside: so it is written down which one it is.
     """
+    announce_process(context.instance, context.run)
     if threading.current_thread() is not threading.main_thread():
         yield
         return

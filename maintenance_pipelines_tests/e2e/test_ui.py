@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from maintenance_pipelines.orchestration.launching import PROCESS
 from maintenance_pipelines_tests.orchestration.household import (
     JOB,
     MONTH,
@@ -22,6 +25,7 @@ from maintenance_pipelines_tests.orchestration.household import (
     environment,
     wait_for_batches,
 )
+from maintenance_pipelines_tests.support.channels import Hook, webhook
 
 PATIENCE_S = 120
 ASSETS = ("missing_benefit_statuses", "backfilled_benefit_statuses", "verified_benefit_statuses")
@@ -43,6 +47,11 @@ mutation ($params: LaunchBackfillParams!) {
   }
 }"""
 RUN = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
+FAILURES = """
+query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
+  ... on ExecutionStepFailureEvent { stepKey error { message } failureMetadata { description } }
+  ... on RunFailureEvent { message error { message } }
+} } } } }"""
 TERMINATE = """
 mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"""
 LOCATIONS = """
@@ -64,6 +73,24 @@ query ($key: AssetKeyInput!, $name: String!) {
     evaluation { success metadataEntries { label ... on TextMetadataEntry { text } } }
   }
 }"""
+RUNS = """
+query ($job: String!) { runsOrError(filter: {pipelineName: $job}) { ... on Runs { results {
+  runId status startTime endTime tags { key value } } } } }"""
+SCHEDULE_ON = """
+mutation ($schedule: ScheduleSelector!) { startSchedule(scheduleSelector: $schedule) {
+  __typename ... on ScheduleStateResult { scheduleState { status } } } }"""
+SCHEDULE = """
+query ($schedule: ScheduleSelector!) { scheduleOrError(scheduleSelector: $schedule) {
+  ... on Schedule { cronSchedule executionTimezone scheduleState { status nextTick { timestamp } } }
+} }"""
+PLOTS = """
+query ($path: [String!]!) { assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode {
+  assetMaterializations { partition metadataEntries { label
+    ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue } } } } } }"""
+REPOSITORY = {
+    "repositoryLocationName": "maintenance_pipelines",
+    "repositoryName": "__repository__",
+}
 
 
 class Ui:
@@ -116,10 +143,17 @@ def ui(settings: dict[str, str]) -> Iterator[Ui]:
         assert process.wait(timeout=PATIENCE_S) == 0
 
 
-def test_a_run_and_a_backfill_launched_from_the_ui_end_with_their_reports_and_checks(
+def test_a_dry_run_a_run_a_backfill_and_a_schedule_from_the_ui_are_read_back_there(
     ui: Ui, app: App
 ) -> None:
-    rows, _ = app.statuses()
+    before = app.statuses()
+    rows, _ = before
+
+    dry = launch(ui, assets=ASSETS[:1])
+    wait_for(lambda: ended(ui, dry))
+    shown = materializations(ui, ASSETS[0], [MONTH])[MONTH]
+    assert shown["report"].startswith(f"# {JOB} {MONTH}: plan")
+    assert (shown["state"], app.statuses()) == ("planned", before), "a dry run writes nothing"
 
     run_id = launch(ui)
     months = ["2025-06", "2025-07"]
@@ -147,6 +181,36 @@ def test_a_run_and_a_backfill_launched_from_the_ui_end_with_their_reports_and_ch
     # Dagster records a check after the materialization that it is about.
     wait_for(lambda: set(evaluations(ui, "nothing_left_missing")) == {MONTH, *months})
     assert all(evaluations(ui, "nothing_left_missing").values())
+
+    found = ui.ask(RUNS, job=JOB)["runsOrError"]["results"]
+    assert {dry, run_id} <= {each["runId"] for each in found}
+    assert {each["status"] for each in found} == {"SUCCESS"}
+    assert all(each["endTime"] >= each["startTime"] for each in found)
+    plotted = plots(ui, ASSETS[2])
+    assert {label: set(by) for label, by in plotted.items() if label == "applied"} == {
+        "applied": {MONTH, *months}
+    }
+    assert {"planned", "skipped", "conflicts", "failed", "seconds"} <= set(plotted)
+
+    schedule = {**REPOSITORY, "scheduleName": f"{JOB}_schedule"}
+    started = ui.ask(SCHEDULE_ON, schedule=schedule)["startSchedule"]
+    assert started["scheduleState"]["status"] == "RUNNING", started
+    read = ui.ask(SCHEDULE, schedule=schedule)["scheduleOrError"]
+    assert (read["cronSchedule"], read["executionTimezone"]) == ("30 0 1 * *", "UTC")
+    next_tick = datetime.fromtimestamp(read["scheduleState"]["nextTick"]["timestamp"], UTC)
+    assert (next_tick.day, next_tick.hour, next_tick.minute) == (1, 0, 30)
+
+
+def plots(ui: Ui, asset: str) -> dict[str, dict[str, float]]:
+    """What the UI plots of an asset: each number by partition."""
+    node = ui.ask(PLOTS, path=["benefits", asset])["assetNodeOrError"]
+    found: dict[str, dict[str, float]] = {}
+    for each in node["assetMaterializations"]:
+        for entry in each["metadataEntries"]:
+            for number in (entry.get("intValue"), entry.get("floatValue")):
+                if number is not None:
+                    found.setdefault(entry["label"], {})[each["partition"]] = number
+    return found
 
 
 def evaluations(ui: Ui, check: str) -> dict[str, bool]:
@@ -186,17 +250,52 @@ def one_row_at_a_time(settings: dict[str, str]) -> None:
     settings.update(MAINTENANCE_BATCH_ROWS="1", MAINTENANCE_GRANULE_ROWS="1")
 
 
-def launch(ui: Ui) -> str:
-    """Launches the job for the month; returns the id of Dagster's run."""
+@pytest.mark.long
+def test_a_worker_of_the_daemon_s_that_is_killed_is_noticed_told_and_the_next_run_finishes(
+    channel: Hook, one_row_at_a_time: None, ui: Ui, app: App
+) -> None:
+    rows, _ = app.statuses()
+
+    run_id = launch(ui)
+    wait_for_batches(app, 20)
+    os.kill(process_of(ui, run_id), signal.SIGKILL)
+    wait_for(lambda: status_of(ui, run_id) == "FAILURE")
+    wait_for(lambda: f"ERROR benefits: {JOB} {MONTH} is interrupted" in channel.titles)
+
+    again = launch(ui, config={"batch_rows": 1000})
+    wait_for(lambda: ended(ui, again))
+    proved = materializations(ui, ASSETS[2], [MONTH])[MONTH]
+    assert proved["state"] == "verified"
+    assert app.statuses()[0] == rows + proved["applied"]
+    wait_for(lambda: f"RECOVERED benefits: {JOB} {MONTH} is interrupted" in channel.titles)
+
+
+@pytest.fixture
+def channel(settings: dict[str, str]) -> Iterator[Hook]:
+    """Where the alerts of the system go; that there is such a place starts the watching."""
+    with webhook() as hook:
+        settings.update(BENEFITS_ALERTS=hook.address)
+        yield hook
+
+
+def process_of(ui: Ui, run_id: str) -> int:
+    """The process that works on a run, as its tag names it."""
+    tags = {t["key"]: t["value"] for t in ui.ask(RUN, id=run_id)["runOrError"]["tags"]}
+    return int(tags[PROCESS].rsplit("|", 3)[1])
+
+
+def launch(ui: Ui, assets: Sequence[str] = (), config: Mapping[str, int] | None = None) -> str:
+    """Launches the job for the month, or only some of its assets; returns Dagster's id of it."""
+    ops = {"ops": {f"benefits__{ASSETS[1]}": {"config": config}}} if config else {}
     launched = ui.ask(
         LAUNCH,
         params={
             "selector": {
-                "repositoryLocationName": "maintenance_pipelines",
-                "repositoryName": "__repository__",
+                **REPOSITORY,
                 "pipelineName": JOB,
+                "assetSelection": [{"path": ["benefits", asset]} for asset in assets] or None,
             },
-            "runConfigData": {},
+            "runConfigData": ops,
             "mode": "default",
             "executionMetadata": {"tags": [{"key": "dagster/partition", "value": MONTH}]},
         },
@@ -204,9 +303,11 @@ def launch(ui: Ui) -> str:
     return str(launched["run"]["runId"])
 
 
-def materializations(ui: Ui, asset: str, partitions: list[str]) -> dict[str, dict[str, Any]]:
+def materializations(
+    ui: Ui, asset: str, partitions: list[str], system: str = "benefits"
+) -> dict[str, dict[str, Any]]:
     """The metadata of the latest materialization, by partition."""
-    node = ui.ask(MATERIALIZATIONS, path=["benefits", asset], partitions=partitions)
+    node = ui.ask(MATERIALIZATIONS, path=[system, asset], partitions=partitions)
     return {
         each["partition"]: {
             entry["label"]: next(v for k, v in entry.items() if k != "label")
@@ -224,7 +325,7 @@ def status_of(ui: Ui, run_id: str) -> str:
 
 def ended(ui: Ui, run_id: str) -> bool:
     status = status_of(ui, run_id)
-    assert status not in ("FAILURE", "CANCELED")
+    assert status not in ("FAILURE", "CANCELED"), ui.ask(FAILURES, id=run_id)
     return bool(status == "SUCCESS")
 
 

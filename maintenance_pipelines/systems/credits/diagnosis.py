@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.engine.refusals import BadInput
+from maintenance_pipelines.engine.tables import table
 from maintenance_pipelines.systems.credits import clock
 from maintenance_pipelines.systems.credits.eligible import VERIFIED
 from maintenance_pipelines.systems.credits.rules import RULES
@@ -117,13 +117,13 @@ class Diagnosis:
             f"Counted now: **{self.credits.free:,}** free and **{self.credits.paid:,}** paid"
             f" credits; of the paid ones {self.credits.expired:,} have expired and"
             f" {self.credits.expiring:,} expire within a week.",
-            _table(
+            table(
                 f"Transactions of {self.month}",
                 ["type", "count", "credits"],
                 [(one.type, f"{one.count:,}", f"{one.credits:,}") for one in self.booked],
             ),
-            _table("Rules", ["rule", "severity", "broken by", "says"], rules),
-            _table("The first offenders", ["rule", "id", "what"], offenders),
+            table("Rules", ["rule", "severity", "broken by", "says"], rules),
+            table("The first offenders", ["rule", "id", "what"], offenders),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -183,13 +183,3 @@ def _credits(scope: Scope) -> sa.Select[Any]:
         expired.scalar_subquery(),
         expiring.scalar_subquery(),
     )
-
-
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    # It takes most of a second to import, which verbs without a report should not cost.
-    import pandas as pd
-
-    frame = pd.DataFrame([tuple(row) for row in rows], columns=list(columns)).astype(object)
-    if frame.empty:
-        return f"**{title}**: none."
-    return f"**{title}**\n\n{frame.to_markdown(index=False, disable_numparse=True)}"

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine.months import Month
+from maintenance_pipelines.engine.tables import table
 from maintenance_pipelines.systems.referrals import truth
 from maintenance_pipelines.systems.referrals.schema import (
     audit_log,
@@ -17,7 +18,6 @@ from maintenance_pipelines.systems.referrals.schema import (
     member,
     monthly_snapshot,
 )
-from maintenance_pipelines.systems.referrals.tables import table
 
 MOST = 500
 """Rows of a table for people."""

@@ -12,12 +12,13 @@ from maintenance_pipelines.engine.consistency import Consistency, Finding
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.engine.months import Month
+from maintenance_pipelines.engine.tables import table
 from maintenance_pipelines.systems.referrals import archives, truth
+from maintenance_pipelines.systems.referrals.amounts import money
 from maintenance_pipelines.systems.referrals.claims import claims
 from maintenance_pipelines.systems.referrals.options import month_asked, running_month
 from maintenance_pipelines.systems.referrals.rules import RULES
 from maintenance_pipelines.systems.referrals.schema import commission, member
-from maintenance_pipelines.systems.referrals.tables import money, table
 
 TOP = 10
 NEGATIVE = "no_negative_values"

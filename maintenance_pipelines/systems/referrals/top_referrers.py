@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from maintenance_pipelines.engine.tables import table
 from maintenance_pipelines.systems.referrals.schema import member
-from maintenance_pipelines.systems.referrals.tables import table
 
 WANTED = ("totalReferred", "monthlyReferred")
 """The index on `"Member"` that the question over all communities wants, and the app lacks."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Scope
+from maintenance_pipelines.engine.tables import table
 from maintenance_pipelines.systems.referrals import absent, archives, top_referrers
 from maintenance_pipelines.systems.referrals.options import month_asked, running_month
-from maintenance_pipelines.systems.referrals.tables import table
 from maintenance_pipelines.systems.referrals.validation import validate
 
 
