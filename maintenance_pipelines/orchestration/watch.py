@@ -14,7 +14,14 @@ from maintenance_pipelines.operations import alert_book
 from maintenance_pipelines.operations.alert_delivery import Delivered, deliver
 from maintenance_pipelines.operations.alert_routes import Routes
 from maintenance_pipelines.operations.alerts import HOUSE, Alert, Severity
-from maintenance_pipelines.orchestration import instances, killed, pace, watch_ends, watch_ledgers
+from maintenance_pipelines.orchestration import (
+    instances,
+    killed,
+    pace,
+    unclosed,
+    watch_ends,
+    watch_ledgers,
+)
 from maintenance_pipelines.orchestration.ledgers import systems
 from maintenance_pipelines.settings import Settings
 
@@ -42,6 +49,7 @@ def look(
         "killed": lambda: killed.bury(settings, instance),
         "ends": lambda: watch_ends.watch(settings, instance, storage, now),
         "ledgers": lambda: watch_ledgers.watch(settings, storage, now),
+        "unclosed": lambda: unclosed.watch(settings, storage, now),
         "pace": lambda: pace.watch(settings, instance, storage, now),
     }
     with storage.transaction() as turn:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from maintenance_pipelines.engine.consistency import Consistency, ConsistencyRule
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Job, Scope
+from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.engine.refusals import BadInput
 from maintenance_pipelines.operations.letters import Letter
 from maintenance_pipelines.systems.benefits.backfill import benefit_status_backfill
@@ -38,6 +39,7 @@ from maintenance_pipelines.systems.monetization.promos import promo_cleanup
 from maintenance_pipelines.systems.monetization.rollup import discipline_stats_rollup
 from maintenance_pipelines.systems.monetization.trials import trial_reminder
 from maintenance_pipelines.systems.referrals import absent as referrals_absent
+from maintenance_pipelines.systems.referrals import closing as referrals_closing
 from maintenance_pipelines.systems.referrals import diagnosis as referrals_diagnosis
 from maintenance_pipelines.systems.referrals import options as referrals_options
 from maintenance_pipelines.systems.referrals import rules as referrals_rules
@@ -145,6 +147,12 @@ VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
         )
     }
 )
+
+
+CLOSED_BY: Mapping[str, Callable[[sa.Connection, Scope], list[Month]]] = MappingProxyType(
+    {"monthly_stats_reset": referrals_closing.months_never_reset}
+)
+"""Jobs that close months, by name, and how the data tell which months none of them ever closed."""
 
 
 class Absent(Protocol):
