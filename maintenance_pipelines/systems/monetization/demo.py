@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from maintenance_pipelines.systems.copying import analyze, copies, whole_second
 from maintenance_pipelines.systems.monetization.schema import (
     TABLES,
     add_app_keys,
@@ -46,23 +47,16 @@ def build(
     Everything happens in the caller's transaction.
     """
     create_unkeyed_app_tables(connection, schema)
-    for table, content in _contents(tell(seed, now or _whole_second(connection))):
+    for table, content in _contents(tell(seed, now or whole_second(connection))):
         if table is global_config:
             _configure(connection, content)
             continue
         connection.execute(table.insert(), content)
         if scale > 1:
-            connection.execute(_copies(table, list(content[0]), scale))
+            more = copies(table, list(content[0]), scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS)
+            connection.execute(more)
     add_app_keys(connection, schema)
-    quote = connection.dialect.identifier_preparer.quote
-    for table in TABLES:
-        connection.execute(sa.text(f"ANALYZE {quote(schema)}.{quote(table.name)}"))
-
-
-def _whole_second(connection: sa.Connection) -> datetime:
-    now = connection.execute(sa.select(sa.func.date_trunc("second", sa.func.now()))).scalar_one()
-    assert isinstance(now, datetime)
-    return now.astimezone(UTC)
+    analyze(connection, schema, TABLES)
 
 
 def _contents(rows: Rows) -> tuple[tuple[sa.Table, list[dict[str, Any]]], ...]:
@@ -83,25 +77,3 @@ def _configure(connection: sa.Connection, content: list[dict[str, Any]]) -> None
     for row in content:
         value = sa.cast(sa.literal(row["value"], sa.Text), global_config.c.value.type)
         connection.execute(global_config.insert().values(row | {"value": value}))
-
-
-def _copies(table: sa.Table, columns: list[str], scale: int) -> sa.Insert:
-    """Copies of every row, differing in keys and addresses by the number of the copy."""
-    copies = sa.func.generate_series(1, scale - 1).table_valued("number", joins_implicitly=True)
-    copy = copies.render_derived(name="copy").c.number
-    suffix = sa.func.lpad(sa.func.to_hex(copy), 8, "0", type_=sa.Text)
-    number = sa.cast(copy, sa.Text)
-
-    def value(name: str) -> sa.ColumnElement[Any]:
-        column = table.c[name]
-        if name in KEYS_BESIDE_IDS:
-            return column + "-" + number
-        if column.primary_key or column.foreign_keys:
-            kept = sa.func.left(sa.cast(column, sa.Text), DISTINCT, type_=sa.Text)
-            return sa.cast(kept + suffix, sa.UUID)
-        if name == "email":
-            return sa.func.replace(column, "@", "+" + number + "@")
-        return column
-
-    rows = sa.select(*map(value, columns))
-    return table.insert().from_select(columns, rows, include_defaults=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from maintenance_pipelines.systems.copying import analyze, copies
 from maintenance_pipelines.systems.referrals.schema import (
     TABLES,
     add_app_keys,
@@ -35,6 +36,7 @@ KEYS_BESIDE_IDS = (
     "whopPaymentId",
     "whopMembershipId",
 )
+NAMES = ("username", "companyName")
 NOW = datetime(OCTOBER.year, OCTOBER.number, LAST_DAY, 23, tzinfo=UTC)
 """The moment at which the data ends: October is the running month."""
 
@@ -76,11 +78,12 @@ def build(connection: sa.Connection, schema: str, seed: int = SEED, scale: int =
     for table, content in _contents(tell(seed)):
         connection.execute(table.insert(), content)
         if scale > 1:
-            connection.execute(_copies(table, list(content[0]), scale))
+            more = copies(
+                table, list(content[0]), scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS, names=NAMES
+            )
+            connection.execute(more)
     add_app_keys(connection, schema)
-    quote = connection.dialect.identifier_preparer.quote
-    for table in TABLES:
-        connection.execute(sa.text(f"ANALYZE {quote(schema)}.{quote(table.name)}"))
+    analyze(connection, schema, TABLES)
 
 
 def _contents(rows: Rows) -> tuple[tuple[sa.Table, list[dict[str, Any]]], ...]:
@@ -90,26 +93,3 @@ def _contents(rows: Rows) -> tuple[tuple[sa.Table, list[dict[str, Any]]], ...]:
         (commission, rows.commissions),
         (refund, rows.refunds),
     )
-
-
-def _copies(table: sa.Table, columns: list[str], scale: int) -> sa.Insert:
-    """Copies of every row, differing in keys, names and addresses by the number of the copy."""
-    copies = sa.func.generate_series(1, scale - 1).table_valued("number", joins_implicitly=True)
-    copy = copies.render_derived(name="copy").c.number
-    suffix = sa.func.lpad(sa.func.to_hex(copy), 8, "0", type_=sa.Text)
-    number = sa.cast(copy, sa.Text)
-
-    def value(name: str) -> sa.ColumnElement[Any]:
-        column = table.c[name]
-        if name in KEYS_BESIDE_IDS:
-            return column + "-" + number
-        if column.primary_key or column.foreign_keys:
-            return sa.func.left(column, DISTINCT, type_=sa.Text) + suffix
-        if name == "email":
-            return sa.func.replace(column, "@", "+" + number + "@")
-        if name in ("username", "companyName"):
-            return column + " " + number
-        return column
-
-    rows = sa.select(*map(value, columns))
-    return table.insert().from_select(columns, rows, include_defaults=False)
