@@ -28,22 +28,21 @@ WORKING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 def bury(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
     """Records the runs whose process is gone as failed; returns their ids."""
-    working = instance.get_runs(dg.RunsFilter(statuses=WORKING))
+    at_work = instance.get_runs(dg.RunsFilter(statuses=WORKING))
+    working = [(run, run.tags[PROCESS]) for run in at_work if PROCESS in run.tags]
     if not working:
         return []
-    abandoned = _abandoned(settings, [run.run_id for run in working])
+    silent = _silent(settings)
     buried = []
-    for run in working:
-        process = run.tags.get(PROCESS)
-        dead = process is not None and not ownership.is_alive(process, timedelta(0))
-        if dead or run.run_id in abandoned:
+    for run, process in working:
+        if not ownership.is_alive(process, timedelta(0)) or _name(process) in silent:
             instance.report_run_failed(run, SAYS)
             buried.append(run.run_id)
     return buried
 
 
-def _abandoned(settings: Settings, dagster_runs: list[str]) -> set[str]:
-    """Those of the runs that the ledgers know to be interrupted."""
+def _silent(settings: Settings) -> set[str]:
+    """The processes that a ledger has given up on, whichever host they were on."""
     found: set[str] = set()
     for system in configured(settings):
         # A ledger that cannot be read is told of by the watch over the ledgers.
@@ -52,20 +51,22 @@ def _abandoned(settings: Settings, dagster_runs: list[str]) -> set[str]:
                 for each in all_of_them:
                     with each.database.transaction() as connection:
                         if tables.is_current(connection):
-                            found |= _interrupted(connection, dagster_runs)
+                            found |= _dead_owners(connection)
         except (Refusal, DBAPIError):
             continue
     return found
 
 
-def _interrupted(connection: sa.Connection, dagster_runs: list[str]) -> set[str]:
+def _dead_owners(connection: sa.Connection) -> set[str]:
     run = tables.run
-    applying = sa.select(run.c.id).where(
-        run.c.state == "applying", run.c.dagster_run_id.in_(dagster_runs)
-    )
-    loaded = [runs.load(connection, id_) for id_ in connection.scalars(applying)]
+    applying = sa.select(run.c.id, run.c.owner).where(run.c.state == "applying")
     return {
-        each.dagster_run_id
-        for each in loaded
-        if each.state == "interrupted" and each.dagster_run_id is not None
+        _name(owner)
+        for id_, owner in connection.execute(applying)
+        if runs.load(connection, id_).state == "interrupted"
     }
+
+
+def _name(claim: str) -> str:
+    """A process by host, number and start, without what tells its claims apart."""
+    return claim.rsplit("|", 1)[0]

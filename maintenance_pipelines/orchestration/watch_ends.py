@@ -22,7 +22,7 @@ from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.verifying import WORTH_KNOWING
 from maintenance_pipelines.operations import alert_book
 from maintenance_pipelines.operations.alerts import HOUSE, Alert, Severity, scrub
-from maintenance_pipelines.orchestration import pace, telling
+from maintenance_pipelines.orchestration import names, pace, telling
 from maintenance_pipelines.orchestration.ledgers import ledgers, systems
 from maintenance_pipelines.orchestration.news import Passed, enter
 from maintenance_pipelines.orchestration.subjects import job_of, partition_of
@@ -84,6 +84,12 @@ class End:
     def label(self) -> str:
         """The job and its partition."""
         return f"{self.job} {self.partition}".strip()
+
+    @property
+    def may_have_written(self) -> bool:
+        """Whether a step has begun that writes."""
+        job = job_of(self.run)
+        return bool(self.begun) and (job is None or _step_of(names.materialized(job)) in self.begun)
 
     @property
     def failed_checks(self) -> list[dg.AssetCheckEvaluation]:
@@ -199,8 +205,10 @@ def _failure(settings: Settings, end: End) -> Iterable[Alert | Passed]:
     step, says = next(iter(end.failures.items()), ("", killed))
     if found is not None:
         written = telling.written(found[1])
-    elif reachable:
+    elif reachable and not end.may_have_written:
         written = "Nothing was written."
+    elif reachable:
+        written = "What its batches had committed stays; `./maintenance runs` counts it."
     else:
         written = "Not known: the database could not be asked. `./maintenance runs` will say."
     broken = [_judged(check) for check in end.failed_checks]

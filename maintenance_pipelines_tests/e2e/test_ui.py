@@ -27,7 +27,7 @@ from maintenance_pipelines_tests.orchestration.household import (
 )
 from maintenance_pipelines_tests.support.channels import Hook, webhook
 
-PATIENCE_S = 120
+PATIENCE_S = 180
 ASSETS = ("missing_benefit_statuses", "backfilled_benefit_statuses", "verified_benefit_statuses")
 
 LAUNCH = """

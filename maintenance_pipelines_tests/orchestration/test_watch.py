@@ -295,6 +295,36 @@ def test_a_run_that_the_daemon_launches_says_which_process_works_on_it(
     assert again.tags[PROCESS]
 
 
+def test_a_run_that_goes_on_with_the_work_of_a_dead_one_is_not_taken_for_dead_itself(
+    look: Watcher, instance: dg.DagsterInstance, terminal: Terminal, app: App
+) -> None:
+    """It names itself in the ledger a moment before it takes the work over."""
+    run = terminal(*DRY_RUN).json["run_id"]
+    app.sql(
+        "UPDATE maintenance.run SET state = 'applying', owner = 'elsewhere|1|1|beef',"
+        f" heartbeat_at = now() - interval '1 hour' WHERE id = '{run}'"
+    )
+
+    @dg.job
+    def working() -> None:
+        """Nothing, but it is a run."""
+
+    alive = instance.create_run_for_job(working, status=dg.DagsterRunStatus.STARTED)
+    announce_process(instance, alive)
+    dead = instance.create_run_for_job(
+        working,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={PROCESS: "elsewhere|1|1|f00d"},
+    )
+    app.sql(f"UPDATE maintenance.run SET dagster_run_id = '{alive.run_id}' WHERE id = '{run}'")
+    look()
+    statuses = [instance.get_run_by_id(each.run_id) for each in (alive, dead)]
+    assert [each.status for each in statuses if each] == [
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.FAILURE,
+    ]
+
+
 def test_a_run_that_took_too_long_is_told_until_one_is_quick_again(
     look: Watcher, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
