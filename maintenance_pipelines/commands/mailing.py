@@ -10,9 +10,8 @@ from maintenance_pipelines import terminal
 from maintenance_pipelines.commands import options
 from maintenance_pipelines.commands.outcomes import print_json
 from maintenance_pipelines.engine.refusals import BadInput
-from maintenance_pipelines.orchestration.mailing import send as send_mails
+from maintenance_pipelines.orchestration.posting import send as send_mails
 from maintenance_pipelines.orchestration.resources import Maintenance
-from maintenance_pipelines.settings import Settings
 from maintenance_pipelines.systems import registry
 
 
@@ -26,10 +25,9 @@ def send(
     if system not in registry.LETTERS:
         having = ", ".join(sorted(registry.LETTERS))
         raise BadInput(f"{system} has no mails; these have: {having}.")
-    settings = Settings.load()
-    maintenance = Maintenance(lambda: settings)
+    maintenance = Maintenance()
     with maintenance.database(system) as database:
-        delivery = send_mails(settings, system, database, maintenance)
+        delivery = send_mails(maintenance, system, database)
     if json:
         print_json(delivery.json())
     else:

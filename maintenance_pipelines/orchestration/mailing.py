@@ -4,31 +4,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from maintenance_pipelines.engine import ledger
-from maintenance_pipelines.engine.database import Database
-from maintenance_pipelines.engine.refusals import Misconfigured, Unreachable
-from maintenance_pipelines.operations.outbox import Delivery, send_due
-from maintenance_pipelines.operations.smtp import MailServer
+from maintenance_pipelines.engine.refusals import Unreachable
 from maintenance_pipelines.orchestration.endings import refusals_fail_the_run
+from maintenance_pipelines.orchestration.posting import send
 from maintenance_pipelines.orchestration.resources import Maintenance
-from maintenance_pipelines.settings import Settings
-from maintenance_pipelines.systems import registry
 
 EVERY_TEN_MINUTES = "*/10 * * * *"
 
 Results = Iterator[dg.MaterializeResult[None]]
-
-
-def send(settings: Settings, system: str, database: Database, maintenance: Maintenance) -> Delivery:
-    """Sends what is due of a system's mails; refuses where no mail server is set."""
-    if settings.smtp_url is None:
-        raise Misconfigured(
-            "MAINTENANCE_SMTP_URL is not set, so no mail goes out; write it like "
-            "smtp://user:password@host:587, or smtps://… where TLS comes first."
-        )
-    server = MailServer.parse(settings.smtp_url.get_secret_value(), settings.mail_from)
-    ledger.ensure(database)
-    return send_due(database, registry.LETTERS[system], server, maintenance.clock())
 
 
 def mails_asset(system: str) -> dg.AssetsDefinition:
@@ -43,7 +26,7 @@ def mails_asset(system: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, maintenance: dg.ResourceParam[Maintenance]
     ) -> Results:
         with refusals_fail_the_run(), maintenance.database(system) as database:
-            delivery = send(maintenance.settings(), system, database, maintenance)
+            delivery = send(maintenance, system, database)
             numbers = {name: n for name, n in delivery.json().items() if isinstance(n, int)}
             yield dg.MaterializeResult(metadata=numbers)
             if delivery.trouble is not None:

@@ -55,7 +55,8 @@ def test_every_job_of_the_registry_is_a_dagster_job_with_priority_and_time_limit
     for job in registry.every():
         tags = defs.resolve_job_def(job.name).run_tags
         assert tags["dagster/priority"] == str(job.priority)
-        assert tags["dagster/max_runtime"] == str(int(job.time_limit.total_seconds()))
+        # No run is ended within a minute: Dagster's own start can take that long.
+        assert tags["dagster/max_runtime"] == str(int(max(job.time_limit.total_seconds(), 60)))
 
 
 def test_what_must_hold_blocks_and_what_is_worth_knowing_does_not() -> None:
