@@ -25,7 +25,8 @@ def build(maintenance: Maintenance) -> dg.Definitions:
     """Every job's assets, checks, Dagster job and schedule, and the sensors, around a resource."""
     jobs, migrations = registry.JOBS.values(), registry.MIGRATIONS.values()
     switches = Switches.of(maintenance.settings)
-    unattended = [job for job in jobs if job.system in switches.unattended]
+    on = switches.unattended
+    unattended = [job for job in jobs if job.system in on]
     assets = [asset for job in jobs for asset in assets_of(job)]
     dagster_jobs = [dagster_job(job) for job in registry.every()]
     schedules = [schedule_of(job, job in unattended, maintenance.clock) for job in jobs]
@@ -41,8 +42,8 @@ def build(maintenance: Maintenance) -> dg.Definitions:
         jobs=[*dagster_jobs, approve, rollback],
         schedules=[
             *(schedule for schedule in schedules if schedule is not None),
-            *(consistency_schedule(name) for name in registry.CHECKS),
-            *(mails_schedule(name) for name in registry.LETTERS),
+            *(consistency_schedule(name, name in on) for name in registry.CHECKS),
+            *(mails_schedule(name, name in on) for name in registry.LETTERS),
         ],
         sensors=sensors(switches, dagster_jobs),
         resources={names.RESOURCE: maintenance},

@@ -15,6 +15,7 @@ from maintenance_pipelines.engine.months import Month
 from maintenance_pipelines.orchestration.endings import refusals_fail_the_run
 from maintenance_pipelines.orchestration.moments import as_of
 from maintenance_pipelines.orchestration.resources import Maintenance
+from maintenance_pipelines.orchestration.schedules import status
 from maintenance_pipelines.systems.registry import Checks
 
 HOURLY = "20 * * * *"
@@ -89,8 +90,8 @@ def asked(
     return checks.scope(database, moment, month, chosen)
 
 
-def consistency_schedule(system: str) -> dg.ScheduleDefinition:
-    """The hourly schedule, stopped until somebody starts it, and with it the Dagster job."""
+def consistency_schedule(system: str, on: bool) -> dg.ScheduleDefinition:
+    """The hourly schedule, and with it the Dagster job."""
     job = dg.define_asset_job(
         f"{system}_consistency",
         selection=[dg.AssetKey([system, "consistency"])],
@@ -101,7 +102,7 @@ def consistency_schedule(system: str) -> dg.ScheduleDefinition:
         job=job,
         cron_schedule=HOURLY,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.STOPPED,
+        default_status=status(on),
     )
 
 

@@ -8,6 +8,7 @@ from maintenance_pipelines.engine.refusals import Unreachable
 from maintenance_pipelines.orchestration.endings import refusals_fail_the_run
 from maintenance_pipelines.orchestration.posting import send
 from maintenance_pipelines.orchestration.resources import Maintenance
+from maintenance_pipelines.orchestration.schedules import status
 
 EVERY_TEN_MINUTES = "*/10 * * * *"
 
@@ -35,17 +36,26 @@ def mails_asset(system: str) -> dg.AssetsDefinition:
     return sent_mails
 
 
-def mails_schedule(system: str) -> dg.ScheduleDefinition:
-    """Every ten minutes, stopped until somebody starts it, and with it the Dagster job."""
+def mails_schedule(system: str, on: bool) -> dg.ScheduleDefinition:
+    """Every ten minutes, and with it the Dagster job; skipped while no mail server is set."""
     job = dg.define_asset_job(
         f"{system}_mails",
         selection=[dg.AssetKey([system, "sent_mails"])],
         description=f"Sends the mails that are due in the outbox of {system}.",
     )
-    return dg.ScheduleDefinition(
+
+    @dg.schedule(
         name=f"{system}_mails_schedule",
         job=job,
         cron_schedule=EVERY_TEN_MINUTES,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.STOPPED,
+        default_status=status(on),
     )
+    def send_mails(
+        context: dg.ScheduleEvaluationContext, maintenance: dg.ResourceParam[Maintenance]
+    ) -> dg.RunRequest | dg.SkipReason:
+        if maintenance.settings().smtp_url is None:
+            return dg.SkipReason("MAINTENANCE_SMTP_URL is not set: no mail goes out.")
+        return dg.RunRequest()
+
+    return send_mails

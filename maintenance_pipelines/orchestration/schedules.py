@@ -24,6 +24,11 @@ LEAST_RUNTIME_S = 60
 """A limit below it is told of, but ends no run: Dagster's own start can take that long."""
 
 
+def status(on: bool) -> dg.DefaultScheduleStatus:
+    """Whether a schedule runs until somebody stops it in the UI, or the other way round."""
+    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
+
+
 def dagster_job(job: AnyJob) -> UnresolvedAssetJobDefinition:
     """All of a job's assets as one Dagster job."""
     return dg.define_asset_job(
@@ -55,9 +60,7 @@ def schedule_of(
         cron_schedule=job.schedule,
         execution_timezone="UTC",
         job_name=job.name,
-        default_status=(
-            dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
-        ),
+        default_status=status(on),
         description=job.says,
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
