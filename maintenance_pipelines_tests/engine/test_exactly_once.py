@@ -171,7 +171,7 @@ def test_connections_terminated_all_the_while_cost_nothing(
     chance, over = random.Random(1), threading.Event()
 
     def vandal() -> None:
-        while not over.wait(chance.uniform(0.01, 0.15)):
+        while not over.wait(chance.uniform(0.05, 0.4)):
             terminate(database)
 
     thread = threading.Thread(target=vandal)
