@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -59,6 +61,10 @@ def prune(
     return 0
 
 
+GRACE_S = 45
+"""Seconds that Dagster's processes have to end by themselves."""
+
+
 def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help=f"On {ADDRESS} only.")] = 3000,
 ) -> int:
@@ -89,8 +95,16 @@ def up(
         start_new_session=True,
     )
 
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
     def stop(number: int, frame: FrameType | None) -> None:
         child.send_signal(signal.SIGINT)
+        # What a run was doing then is finished by the next one, as after any other kill.
+        last_resort = threading.Timer(GRACE_S, kill)
+        last_resort.daemon = True
+        last_resort.start()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
