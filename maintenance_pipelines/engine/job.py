@@ -16,6 +16,10 @@ from maintenance_pipelines.engine.units import Units
 REASON = "reason"
 """The candidates' column that says why a candidate is left alone; NULL where it is due."""
 
+PLACE = "place"
+"""The candidates' column that units are numbered by, where that is not their key: the place of
+their rows in the table, so that a batch writes to few pages. It is no fact."""
+
 
 class NoOptions(BaseModel):
     """The options of a job that has none."""

@@ -13,7 +13,7 @@ from maintenance_pipelines.engine import ledger, plans
 from maintenance_pipelines.engine.catalog import TableShape, read_shapes
 from maintenance_pipelines.engine.changes import Busy, Written
 from maintenance_pipelines.engine.database import Database
-from maintenance_pipelines.engine.job import REASON, Job, Rule, Scope, Summary
+from maintenance_pipelines.engine.job import PLACE, REASON, Job, Rule, Scope, Summary
 from maintenance_pipelines.engine.plans import Piece, Plan, Span
 from maintenance_pipelines.engine.proof import Counts
 from maintenance_pipelines.engine.unit_statements import holds, lock, perform
@@ -36,7 +36,7 @@ class PartChange:
     def facts(self) -> dict[str, sa.types.TypeEngine[Any]]:
         """The facts of a unit, the key among them, by their names."""
         selected = self.part.due(self.scope, None).selected_columns
-        return {column.name: column.type for column in selected if column.name != REASON}
+        return {c.name: c.type for c in selected if c.name not in (REASON, PLACE)}
 
     @cached_property
     def plan(self) -> Plan:
@@ -56,7 +56,8 @@ class PartChange:
         if self.part.recomputed:
             plans.create_facts(connection, str(self.images.name), shape)
         candidate = self.part.due(self.scope, None).cte("_candidate")
-        position = sa.func.row_number().over(order_by=candidate.c[self.part.key]) + after
+        order = candidate.c[PLACE if PLACE in candidate.c else self.part.key]
+        position = sa.func.row_number().over(order_by=order) + after
         rows = sa.select(position, *(candidate.c[name] for name in self.facts))
         due = rows.where(candidate.c[REASON].is_(None))
         planned = self.plan.insert().from_select(["position", *self.facts], due).cte("_planned")

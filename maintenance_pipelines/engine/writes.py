@@ -12,6 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.sql.compiler import IdentifierPreparer
+from sqlalchemy.sql.selectable import NamedFromClause
 
 from maintenance_pipelines.engine.catalog import TableShape
 from maintenance_pipelines.engine.proof import Counts
@@ -222,8 +225,12 @@ class DeleteRows:
     def forward(self, work: Work, name: str) -> Effect:
         """Deletes the rows that are still as they were."""
         rows = self.rows(work).cte(f"rows_{name}")
+        # The facts were compared with the row in this very statement; what has been written to
+        # it since has put it in another place.
+        seen = self.table.alias(f"seen_{name}")
         here = [self.table.c[n] == rows.c[n] for n in _key(self.table)]
-        same = sa.cast(whole_row(self.table), sa.Text) == sa.cast(rows.c.row, sa.Text)
+        here += [seen.c[n] == rows.c[n] for n in _key(self.table)]
+        same = place(self.table) == place(seen)
         deleted = self.table.delete().where(*here, same).returning(rows.c.position)
         return Effect(self.table, rows, deleted.cte(f"written_{name}"), (0, 0, 1))
 
@@ -277,6 +284,12 @@ Write = InsertRows | UpdateRows | DeleteRows
 def whole_row(table: sa.Table) -> sa.ColumnElement[Any]:
     """A row with all the columns that the database has, as JSON that gives each back exactly."""
     return sa.func.row_to_json(table.table_valued(), type_=JSON)
+
+
+def place(table: NamedFromClause) -> sa.ColumnElement[Any]:
+    """Where in its table a row lies; it moves whenever it is updated."""
+    quote = IdentifierPreparer(PGDialect()).quote  # type: ignore[no-untyped-call]
+    return sa.literal_column(f"{quote(table.name)}.ctid")
 
 
 def _obstacles(

@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from maintenance_pipelines.engine.identifiers import uuid_of
-from maintenance_pipelines.engine.job import AssetNames, Job, Rule, Scope, Summary
+from maintenance_pipelines.engine.job import PLACE, AssetNames, Job, Rule, Scope, Summary
 from maintenance_pipelines.engine.ledger import outbox
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
-from maintenance_pipelines.engine.writes import InsertRows, UpdateRows
+from maintenance_pipelines.engine.writes import InsertRows, UpdateRows, place
 from maintenance_pipelines.systems.monetization.mails import TIER_EXPIRED, mail, told
 from maintenance_pipelines.systems.monetization.options import MonetizationOptions, options
 from maintenance_pipelines.systems.monetization.results import stamped
@@ -56,6 +56,7 @@ def expired(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]:
         users.c.updated_at,
         mailed.label("mailed"),
         sa.cast(sa.null(), sa.Text).label("reason"),
+        place(users).label(PLACE),
     ).where(users.c.tier_expires_at < instant(scope.as_of), users.c.tier != FREE)
     return found if among is None else found.join(among, among.c.user_id == users.c.id)
 

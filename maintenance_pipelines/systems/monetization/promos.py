@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine.job import AssetNames, Job, Scope, Summary
+from maintenance_pipelines.engine.job import PLACE, AssetNames, Job, Scope, Summary
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
-from maintenance_pipelines.engine.writes import DeleteRows, UpdateRows, whole_row
+from maintenance_pipelines.engine.writes import DeleteRows, UpdateRows, place, whole_row
 from maintenance_pipelines.systems.monetization.options import MonetizationOptions, options
 from maintenance_pipelines.systems.monetization.results import stamped
 from maintenance_pipelines.systems.monetization.rules import (
@@ -67,6 +67,7 @@ def old_redemptions(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]
             redemption.id.label("redemption_id"),
             whole_row(promo_redemptions).label("row"),
             reason.label("reason"),
+            place(promo_redemptions).label(PLACE),
         )
         .join_from(promo_redemptions, promo_codes, code.id == redemption.promo_code_id)
         .where(redemption.redeemed_at < instant(oldest))
