@@ -16,6 +16,7 @@ from maintenance_pipelines.commands import (
     checking,
     deciding,
     examining,
+    exporting,
     keeping,
     looking,
     mailing,
@@ -62,6 +63,7 @@ app.command("runs")(looking.runs_)
 app.command()(alerting.alerts)
 app.command()(alerting.watch)
 app.command()(alerting.health)
+app.command()(exporting.export)
 app.command()(mailing.send)
 app.command()(checking.view)
 app.command()(keeping.prune)

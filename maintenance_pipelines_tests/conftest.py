@@ -25,6 +25,7 @@ from maintenance_pipelines_tests.support.clusters import (
     throwaway,
 )
 from maintenance_pipelines_tests.support.pooler import PROGRAMS, Pooler, pooler
+from maintenance_pipelines_tests.support.templates import Templates
 
 VARIABLE = "TEST_DATABASE_URL"
 
@@ -81,6 +82,13 @@ def server(postgres: str) -> Iterator[Cluster]:
     """The cluster of this test process, shared by its tests."""
     with cluster(postgres) as shared:
         yield shared
+
+
+@pytest.fixture(scope="session")
+def templates(server: Cluster, worker_id: str) -> Iterator[Templates]:
+    """Databases that are built once and copied for each test."""
+    with ExitStack() as stack:
+        yield Templates(server, worker_id, stack)
 
 
 @pytest.fixture

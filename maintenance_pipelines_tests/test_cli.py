@@ -14,7 +14,7 @@ from maintenance_pipelines_tests.orchestration.household import command, environ
 VERBS = {
     "demo", "up", "test", "jobs", "doctor", "check", "install", "grants", "plan", "apply", "run",
     "verify", "approve", "rollback", "restore", "pause", "resume", "cancel", "runs", "prune",
-    "alerts", "watch", "health", "send", "view",
+    "alerts", "watch", "health", "send", "view", "export",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ all other rows of a granule that is done were applied.
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -205,6 +206,7 @@ def _revision(connection: sa.Connection) -> str | None:
     return context.get_current_revision()
 
 
+@lru_cache(maxsize=1)
 def _head() -> str:
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "the package carries at least one revision"

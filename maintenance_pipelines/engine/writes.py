@@ -238,7 +238,7 @@ class DeleteRows:
         """Inserts the rows again, column by column as they were."""
         rows = self.rows(work).cte(f"rows_{name}")
         names = [column.name for column in shape.columns.values() if not column.computed]
-        old = self._restored(rows, names)
+        old = self.restored(rows, names)
         target = _with_columns(self.table, names)
         inserted = (
             sa.insert(target)
@@ -257,7 +257,7 @@ class DeleteRows:
         rows = self.rows(work).subquery()
         here = sa.and_(*(self.table.c[n] == rows.c[n] for n in _key(self.table)))
         taken = sa.exists().where(here)
-        old = self._restored(rows, [c.name for c in shape.columns.values() if not c.computed])
+        old = self.restored(rows, [c.name for c in shape.columns.values() if not c.computed])
         orphaned = sa.or_(sa.false(), *(_orphaned(old, parent) for parent in shape.parents))
         reason = sa.case((taken, TAKEN), (orphaned, ORPHANED)).label("reason")
         judged = sa.select(rows.c.position, reason).select_from(rows.join(old, sa.true()))
@@ -271,7 +271,7 @@ class DeleteRows:
         taken = sa.literal(TAKEN).label("reason")
         return sa.select(rows.c.position, taken).select_from(rows.join(self.table, here))
 
-    def _restored(self, rows: sa.FromClause, names: list[str]) -> sa.FromClause:
+    def restored(self, rows: sa.FromClause, names: list[str]) -> sa.FromClause:
         """The old rows as rows of the table's own type, beside those that hold them as JSON."""
         nothing = sa.select(self.table.table_valued()).where(sa.false()).scalar_subquery()
         populated = sa.func.json_populate_record(nothing, rows.c.row)

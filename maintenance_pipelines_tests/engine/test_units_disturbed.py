@@ -113,7 +113,7 @@ def killed(make_database: MakeDatabase, make_url: MakeUrl, kills: int, seed: int
 def test_units_killed_at_random_moments_beside_the_app_are_changed_once(
     make_database: MakeDatabase, make_url: MakeUrl
 ) -> None:
-    killed(make_database, make_url, 10, seed=4)
+    killed(make_database, make_url, 6, seed=4)
 
 
 @pytest.mark.long

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +17,24 @@ from maintenance_pipelines.systems.referrals.schema import (
     refund,
 )
 from maintenance_pipelines.systems.referrals.story import OCTOBER
+from maintenance_pipelines_tests.support.clusters import Cluster
+from maintenance_pipelines_tests.support.templates import Templates
+
+
+@pytest.fixture
+def app_url(request: pytest.FixtureRequest, server: Cluster, templates: Templates) -> Iterator[str]:
+    """The URL of a copy of what a test wants: the demo's members, the app's tables, or nothing."""
+    wanted = set(request.fixturenames)
+    if "stale" in wanted or "healthy" in wanted:
+        name = templates.copy("referrals_demo", demo.build, with_ledger=False)
+    elif "app" in wanted:
+        name = templates.copy("referrals", create_app_tables, with_ledger=False)
+    else:
+        make_url = request.getfixturevalue("make_url")
+        yield make_url()
+        return
+    yield server.url(name)
+    templates.drop(name)
 
 
 def _with(database: Database, create: Callable[[sa.Connection, str], None]) -> Database:
@@ -28,7 +46,7 @@ def _with(database: Database, create: Callable[[sa.Connection, str], None]) -> D
 @pytest.fixture
 def app(app_database: Database) -> Database:
     """An empty database of the app."""
-    return _with(app_database, create_app_tables)
+    return app_database
 
 
 @pytest.fixture
@@ -46,7 +64,7 @@ def app_without_keys(app_database: Database) -> Database:
 @pytest.fixture
 def stale(app_database: Database) -> Database:
     """The demo's database: every counter holds eight months."""
-    return _with(app_database, demo.build)
+    return app_database
 
 
 @pytest.fixture
