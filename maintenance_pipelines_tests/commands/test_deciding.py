@@ -25,6 +25,7 @@ def test_a_run_stops_at_planned_where_approval_is_due(terminal: Terminal, app: A
     assert app.statuses() == before
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("approval")
 def test_who_planned_may_not_approve(terminal: Terminal) -> None:
     run = terminal("plan", *RUN[1:]).json["run_id"]
@@ -65,6 +66,7 @@ def test_a_rollback_is_planned_before_it_takes_anything_back(terminal: Terminal,
     assert app.statuses() == before
 
 
+@pytest.mark.long
 def test_what_is_rolled_back_cannot_be_rolled_back_again(terminal: Terminal) -> None:
     run = terminal(*RUN).json["run_id"]
     terminal("rollback", run)
@@ -86,6 +88,7 @@ def test_a_rollback_lists_the_rows_that_somebody_has_touched(terminal: Terminal,
     assert app.statuses()[0] == rows + 1
 
 
+@pytest.mark.long
 def test_a_planned_run_can_be_cancelled_and_then_not_applied(terminal: Terminal) -> None:
     run = terminal("plan", *RUN[1:]).json["run_id"]
     said = terminal("cancel", run, "--json")
@@ -101,6 +104,7 @@ def test_a_run_that_is_not_under_way_cannot_be_paused(terminal: Terminal) -> Non
     assert "planned" in said.json["error"]
 
 
+@pytest.mark.long
 def test_a_rollback_of_rows_has_nothing_to_force(terminal: Terminal, app: App) -> None:
     run = terminal(*RUN).json["run_id"]
     filled = app.statuses()

@@ -11,6 +11,7 @@ from maintenance_pipelines_tests.orchestration.fixtures import Terminal
 from maintenance_pipelines_tests.orchestration.household import App
 
 
+@pytest.mark.long
 def test_the_demo_starts_from_clean_data_each_time_and_touches_nothing_else(
     terminal: Terminal, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

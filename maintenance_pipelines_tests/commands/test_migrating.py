@@ -70,6 +70,7 @@ def test_a_run_creates_the_tables_after_a_backup_and_proves_it(
     assert len(lenders.backups()) == 1
 
 
+@pytest.mark.long
 def test_log_lines_name_the_job_and_end_with_the_result(shell: Terminal, lenders: Lenders) -> None:
     lenders.add()
     lines = shell(*RUN).err.splitlines()
@@ -78,6 +79,7 @@ def test_log_lines_name_the_job_and_end_with_the_result(shell: Terminal, lenders
     assert lines[-1].startswith('[cashback-migration] Result: {"run_id": ')
 
 
+@pytest.mark.long
 def test_what_was_planned_is_what_apply_applies(shell: Terminal, lenders: Lenders) -> None:
     lenders.add()
     planned = shell("plan", *RUN[1:], "--json").json
@@ -91,6 +93,7 @@ def test_what_was_planned_is_what_apply_applies(shell: Terminal, lenders: Lender
     )
 
 
+@pytest.mark.long
 def test_a_rehearsal_leaves_no_table_and_makes_no_backup(shell: Terminal, lenders: Lenders) -> None:
     prod = lenders.add()
     before = prod.contents()
@@ -188,6 +191,7 @@ def test_a_server_that_is_down_ends_with_3(
     assert "secret" not in said.out + said.err
 
 
+@pytest.mark.long
 def test_two_names_for_one_database_are_refused(
     shell: Terminal, lenders: Lenders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +216,7 @@ def test_a_locked_database_is_refused_with_advice_and_the_plan_can_still_be_appl
     assert shell("apply", planned["run_id"], "--json").json["state"] == "verified"
 
 
+@pytest.mark.long
 def test_a_plan_of_unexpectedly_few_tables_is_not_applied(
     shell: Terminal, lenders: Lenders
 ) -> None:
@@ -223,6 +228,7 @@ def test_a_plan_of_unexpectedly_few_tables_is_not_applied(
     assert shell(*RUN, "--expected-rows", "1", "--json").json["applied"] == 1
 
 
+@pytest.mark.long
 def test_an_approval_is_asked_for_before_a_backup_is_made(
     shell: Terminal, lenders: Lenders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +243,7 @@ def test_an_approval_is_asked_for_before_a_backup_is_made(
     assert shell("apply", said.json["run_id"], "--json").json["state"] == "verified"
 
 
-@pytest.mark.parametrize("kind", ["wal", "postgres"])
+@pytest.mark.parametrize("kind", ["wal", pytest.param("postgres", marks=pytest.mark.long)])
 def test_a_rollback_drops_the_tables_of_the_run_and_nothing_else(
     shell: Terminal, lenders: Lenders, kind: str
 ) -> None:
@@ -255,7 +261,7 @@ def test_a_rollback_drops_the_tables_of_the_run_and_nothing_else(
     assert shell(*RUN, "--json").json["applied"] == 6
 
 
-@pytest.mark.parametrize("kind", ["delete", "postgres"])
+@pytest.mark.parametrize("kind", ["delete", pytest.param("postgres", marks=pytest.mark.long)])
 def test_a_rollback_that_would_destroy_rows_has_to_be_forced_and_exports_them(
     shell: Terminal, lenders: Lenders, kind: str
 ) -> None:
@@ -302,6 +308,7 @@ def test_restore_puts_a_backup_in_place_and_keeps_what_was_there(
     assert shell(*RUN, "--json").json["applied"] == 6
 
 
+@pytest.mark.long
 def test_restore_on_postgresql_makes_a_new_database(
     shell: Terminal, lenders: Lenders, server: Cluster
 ) -> None:
@@ -318,6 +325,7 @@ def test_restore_on_postgresql_makes_a_new_database(
     server.drop(database)
 
 
+@pytest.mark.long
 def test_a_run_is_about_the_file_that_it_was_planned_for(
     shell: Terminal, lenders: Lenders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +343,7 @@ def test_a_run_is_about_the_file_that_it_was_planned_for(
     assert shell(*RUN, "--json").json["applied"] == 6
 
 
+@pytest.mark.long
 def test_runs_of_files_and_of_databases_are_listed_and_pruned_together(
     shell: Terminal, lenders: Lenders
 ) -> None:
@@ -365,6 +374,7 @@ def test_jobs_tells_its_instances_and_its_kind(shell: Terminal) -> None:
     assert job["schedule"] is None
 
 
+@pytest.mark.long
 def test_the_ledger_that_came_along_with_a_copy_of_a_database_is_not_the_copys_own(
     shell: Terminal, lenders: Lenders, server: Cluster, worker_id: str
 ) -> None:
@@ -386,6 +396,7 @@ def test_the_ledger_that_came_along_with_a_copy_of_a_database_is_not_the_copys_o
         server.drop(name)
 
 
+@pytest.mark.long
 def test_verify_looks_again_even_where_nothing_had_to_be_created(
     shell: Terminal, lenders: Lenders
 ) -> None:
@@ -441,6 +452,7 @@ def test_of_two_processes_at_once_one_migrates(shell: Terminal, lenders: Lenders
     assert [run["state"] for run in applied] == ["verified"]
 
 
+@pytest.mark.long
 def test_the_demo_migrates_a_file_of_its_own_and_can_be_repeated(
     shell: Terminal, lenders: Lenders, tmp_path: Path
 ) -> None:

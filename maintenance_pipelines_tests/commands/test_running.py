@@ -79,12 +79,14 @@ def test_a_second_run_finds_nothing_to_do(terminal: Terminal, app: App) -> None:
     assert app.statuses() == before
 
 
+@pytest.mark.long
 def test_log_lines_name_the_job_and_end_with_the_result(terminal: Terminal) -> None:
     lines = terminal("run", JOB, "--partition", MONTH).err.splitlines()
     assert lines[0] == f"[benefit-status-backfill] Planning {MONTH}"
     assert lines[-1].startswith('[benefit-status-backfill] Result: {"run_id": ')
 
 
+@pytest.mark.long
 def test_people_are_told_the_next_command(terminal: Terminal) -> None:
     said = terminal("plan", JOB, "--partition", MONTH)
     assert "Next: ./maintenance apply " in said.out
@@ -107,6 +109,7 @@ def test_a_wrong_digest_is_refused(terminal: Terminal, app: App) -> None:
     assert app.statuses() == before
 
 
+@pytest.mark.long
 def test_a_plan_that_was_superseded_is_refused(terminal: Terminal, app: App) -> None:
     older = terminal("plan", JOB, "--partition", MONTH, "--json").json
     terminal("plan", JOB, "--partition", MONTH)
@@ -115,6 +118,7 @@ def test_a_plan_that_was_superseded_is_refused(terminal: Terminal, app: App) -> 
     assert "stale" in said.json["error"]
 
 
+@pytest.mark.long
 def test_what_is_verified_cannot_be_applied_again(terminal: Terminal) -> None:
     done = terminal("run", JOB, "--partition", MONTH, "--json").json
     said = terminal("apply", done["run_id"])
@@ -122,19 +126,21 @@ def test_what_is_verified_cannot_be_applied_again(terminal: Terminal) -> None:
     assert said.sentence == f"Run {done['run_id']} is verified; there is nothing to apply."
 
 
+@pytest.mark.long
 def test_verify_proves_the_newest_run_once_more(terminal: Terminal) -> None:
     done = terminal("run", JOB, "--partition", MONTH, "--json").json
     said = terminal("verify", JOB, "--partition", MONTH, "--json")
     assert (said.code, said.json["run_id"], said.json["state"]) == (0, done["run_id"], "verified")
 
 
+@pytest.mark.long
 def test_verify_without_anything_applied_is_refused(terminal: Terminal) -> None:
     said = terminal("verify", JOB, "--partition", MONTH, "--json")
     assert said.code == 1
     assert "nothing to verify" in said.json["error"]
 
 
-@pytest.mark.parametrize("bounds", ["1..10", "100000..", "..5", "7"])
+@pytest.mark.parametrize("bounds", ["1..10", "100000.."])
 def test_a_plan_outside_the_expected_rows_is_not_applied(
     terminal: Terminal, app: App, bounds: str
 ) -> None:
@@ -155,6 +161,7 @@ def test_a_rehearsal_finds_what_would_fail_and_writes_nothing(terminal: Terminal
     assert app.statuses() == before
 
 
+@pytest.mark.long
 def test_a_rehearsal_without_failures_ends_well(terminal: Terminal, app: App) -> None:
     before = app.statuses()
     said = terminal("run", JOB, "--partition", MONTH, "--rehearse", "--json")
@@ -203,6 +210,7 @@ def test_a_person_is_shown_and_never_named(terminal: Terminal, app: App, dagster
     assert stored == [(0,)]
 
 
+@pytest.mark.long
 def test_a_month_that_is_being_applied_is_left_to_who_applies_it(
     terminal: Terminal, app: App
 ) -> None:
@@ -218,6 +226,7 @@ def test_a_month_that_is_being_applied_is_left_to_who_applies_it(
     assert app.statuses() == before
 
 
+@pytest.mark.long
 def test_of_two_runs_at_once_one_applies_and_nothing_is_doubled(
     settings: dict[str, str], app: App, terminal: Terminal
 ) -> None:

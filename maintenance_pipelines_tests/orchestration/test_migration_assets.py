@@ -138,6 +138,7 @@ def test_materializing_all_four_migrates_the_instance_and_counts_in_numbers(
         assert sum(isinstance(value, int | float) for value in numbers.values()) >= 4
 
 
+@pytest.mark.long
 def test_every_check_is_evaluated_also_where_there_is_nothing_to_do(
     materialize: Materialize, lenders: Lenders
 ) -> None:
@@ -165,6 +166,7 @@ def test_materializing_only_the_first_asset_is_the_dry_run(
     assert lenders.backups() == []
 
 
+@pytest.mark.long
 def test_without_a_backup_nothing_is_created(materialize: Materialize, lenders: Lenders) -> None:
     prod = lenders.add()
     before = prod.contents()
@@ -177,6 +179,7 @@ def test_without_a_backup_nothing_is_created(materialize: Materialize, lenders: 
     assert materialize([VERIFIED]).success
 
 
+@pytest.mark.long
 def test_a_backup_that_fails_keeps_everything_after_it_from_happening(
     materialize: Materialize, lenders: Lenders
 ) -> None:
@@ -236,6 +239,7 @@ def test_an_instance_without_an_address_refuses_by_its_variable(
     assert "CASHBACK_DEV_DATABASE_URL is not set" in sentence(result)
 
 
+@pytest.mark.long
 def test_a_check_that_does_not_hold_any_more_fails_the_verification(
     materialize: Materialize, lenders: Lenders
 ) -> None:
@@ -248,6 +252,7 @@ def test_a_check_that_does_not_hold_any_more_fails_the_verification(
     assert failed == {"nothing_left_missing"}
 
 
+@pytest.mark.long
 def test_rows_that_the_application_has_written_since_are_a_warning_and_no_failure(
     materialize: Materialize, lenders: Lenders
 ) -> None:
@@ -282,6 +287,7 @@ def test_a_rollback_from_the_ui_holds_the_instance_for_what_no_person_starts(
     assert materialize().success
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_is_finished_by_the_next_one(
     materialize: Materialize, lenders: Lenders, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_run_that_was_refused_is_told_once_and_its_recovery_too(
     assert look.open() == []
 
 
+@pytest.mark.long
 def test_a_failure_and_a_success_between_two_looks_are_both_told(
     look: Watcher, terminal: Terminal
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_blocking_check_that_fails_is_told_as_the_failed_run(
     assert look() == [f"RECOVERED benefits: {JOB} {MONTH} has failed"]
 
 
+@pytest.mark.long
 def test_numbers_of_live_traffic_are_a_note_and_nothing_stays_open(
     look: Watcher, terminal: Terminal, app: App
 ) -> None:
@@ -218,6 +220,7 @@ def test_a_paused_run_and_a_held_partition_are_told_and_recover(
     assert f"RECOVERED benefits: {JOB} {MONTH} is held since its rollback" in look()
 
 
+@pytest.mark.long
 def test_a_plan_that_waits_for_approval_is_told_and_not_as_a_failure(
     look: Watcher, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +233,7 @@ def test_a_plan_that_waits_for_approval_is_told_and_not_as_a_failure(
     assert look() == [f"RECOVERED benefits: {JOB} {MONTH} waits for approval"]
 
 
+@pytest.mark.long
 def test_more_conflicts_than_usual_are_told(
     look: Watcher, terminal: Terminal, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +299,7 @@ def test_a_run_that_the_daemon_launches_says_which_process_works_on_it(
     assert again.tags[PROCESS]
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_with_the_work_of_a_dead_one_is_not_taken_for_dead_itself(
     look: Watcher, instance: dg.DagsterInstance, terminal: Terminal, app: App
 ) -> None:
@@ -383,6 +388,7 @@ def test_a_watch_that_fails_is_told_and_the_others_look_on(
     assert "RECOVERED maintenance: the watch over pace has failed" in look()
 
 
+@pytest.mark.long
 def test_operators_are_told_of_completion_where_they_want_to_be(
     look: Watcher, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
