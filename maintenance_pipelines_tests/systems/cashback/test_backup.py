@@ -23,6 +23,7 @@ from maintenance_pipelines.systems.cashback import (
     postgres_dump,
     sqlite_copy,
 )
+from maintenance_pipelines.systems.cashback.sqlite_instance import SqliteInstance
 from maintenance_pipelines_tests.systems.cashback.app_process import App
 from maintenance_pipelines_tests.systems.cashback.conftest import MakeLending
 from maintenance_pipelines_tests.systems.cashback.lending import Lending, sqlite_contents
@@ -81,6 +82,7 @@ def test_the_ledger_knows_the_backup_and_its_rows(lending: Lending) -> None:
 
 def test_a_backup_beside_an_application_that_writes_is_of_one_moment(file: Lending) -> None:
     # A moment without a write is rare where the machine is busy as well.
+    assert isinstance(file.instance, SqliteInstance)
     file = replace(file, instance=replace(file.instance, patience_s=60))
     with App(file.url) as app:
         app.tell("busy")
