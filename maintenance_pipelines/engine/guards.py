@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -24,24 +25,42 @@ def demand_appliable(
 ) -> None:
     """Refuses a plan that is stale, out of scope, not approved, or not the one that was shown.
 
-    `digest`, where given, is that of the plan the person has seen, or its beginning. The plan's
-    own digest is computed again from its rows.
+    The plan's own digest is computed again from its rows.
+    """
+    demand_allowed(connection, run, digest, plan_age, schema_digest=schema_digest)
+    pieces = change.pieces(connection, run.planned)
+    demand_unaltered(run, plans.digest(connection, pieces, change.job, change.scope, change.kind))
+
+
+def demand_allowed(
+    connection: sa.Connection,
+    run: Run,
+    digest: str | None,
+    plan_age: timedelta,
+    *,
+    what: str = "rows",
+    schema_digest: str | None = None,
+) -> None:
+    """Refuses a plan that must not be applied, whatever is in it; `what` is what it counts.
+
+    `digest`, where given, is that of the plan the person has seen, or its beginning;
+    `schema_digest`, where given, that of the tables it relies on, as they are now.
     """
     name = run.reverts or run.id  # what commands know a rollback by
     if run.state not in RESUMABLE:
         raise Guarded(f"Run {run.id} is {run.state}; there is nothing to apply.")
     if run.reverts is None:
-        _demand_not_undone(connection, run)
+        _demand_not_undone(connection, run, runs.BEGUN | {"partial"})
     if run.pruned_at is not None:
         raise Guarded(f"Run {run.id} has been pruned; plan {run.label} again.")
     if not run.within_scope:
         raise Guarded(
-            f"Run {run.id} plans {run.planned} rows, expected were "
+            f"Run {run.id} plans {run.planned} {what}, expected were "
             f"{spell_bounds(run.expected_min, run.expected_max)}; look at its report first."
         )
     if run.state == "planned":
         _demand_fresh(connection, run, plan_age)
-    if run.schema_digest != schema_digest:
+    if schema_digest is not None and run.schema_digest != schema_digest:
         raise Guarded(
             f"Run {run.id} is stale: the tables it relies on have changed since it was planned; "
             f"`./maintenance cancel {name}` and plan again."
@@ -50,16 +69,50 @@ def demand_appliable(
         raise Guarded(f"Run {run.id} has another digest than the one given; look at it again.")
     if run.approval_due:
         raise Guarded(
-            f"Run {run.id} plans {run.planned} rows, more than {run.approval_above}; a second "
+            f"Run {run.id} plans {run.planned} {what}, more than {run.approval_above}; a second "
             f"person has to `./maintenance approve {run.id}`."
         )
-    pieces = change.pieces(connection, run.planned)
-    found = plans.digest(connection, pieces, change.job, change.scope, change.kind)
-    if found != run.digest:
+
+
+def demand_unaltered(run: Run, digest: str) -> None:
+    """Refuses a plan that is not the one that was made, by its digest as it is now."""
+    if digest != run.digest:
         raise Guarded(
             f"The plan of run {run.id} is not the one that was made: its digest differs. "
-            f"`./maintenance cancel {name}` and plan again."
+            f"`./maintenance cancel {run.reverts or run.id}` and plan again."
         )
+
+
+def to_finish_first(
+    connection: sa.Connection,
+    job: str,
+    partition: str | None,
+    by_person: bool,
+    dagster_run_id: str | None,
+) -> Run | None:
+    """The run of a job and partition that has begun and is not at its end, before another is
+    planned. Refuses while one is applied, paused or being taken back, and, unless a person asks,
+    a partition that is held.
+    """
+    earlier = runs.of_partition(connection, job, partition)
+    for run in earlier:
+        _demand_not_undone(connection, run, runs.BEGUN)
+        if run.state == "applying":
+            raise Guarded(f"Another run ({run.id}) is applying {run.label}; wait for it to end.")
+        if run.state == "paused":
+            raise Guarded(
+                f"Run {run.id} of {run.label} is paused; "
+                f"`./maintenance resume {run.id}` or `./maintenance cancel {run.id}` first."
+            )
+        if run.state in runs.BEGUN:
+            if dagster_run_id is not None:
+                runs.change(connection, run.id, dagster_run_id=dagster_run_id)
+            return run
+    if any(run.held for run in earlier) and not by_person:
+        raise Guarded(
+            f"{earlier[0].label} is held since its rollback, until a person runs it again."
+        )
+    return None
 
 
 def spell_bounds(low: int | None, high: int | None) -> str:
@@ -85,9 +138,9 @@ def _demand_fresh(connection: sa.Connection, run: Run, plan_age: timedelta) -> N
         )
 
 
-def _demand_not_undone(connection: sa.Connection, run: Run) -> None:
+def _demand_not_undone(connection: sa.Connection, run: Run, states: Container[str]) -> None:
     undo = runs.rollback_of(connection, run.id)
-    if undo is not None and undo.state in runs.BEGUN | {"partial"}:
+    if undo is not None and undo.state in states:
         raise Guarded(
             f"The rollback of run {run.id} is {undo.state}; finish it first with "
             f"`./maintenance resume {run.id}`."

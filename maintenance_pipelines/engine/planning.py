@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine import ledger, plans, runs, verifying
+from maintenance_pipelines.engine import guards, ledger, plans, runs, verifying
 from maintenance_pipelines.engine.changes import Change
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.kinds import change_to_plan
 from maintenance_pipelines.engine.preflight import Preflight, preflight
 from maintenance_pipelines.engine.proof import Reading, demand_nothing_written
-from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.runs import Run
 
 
@@ -43,7 +42,10 @@ def plan(job: Job, database: Database, scope: Scope, request: Request) -> Run:
     """
     found = preflight(job, database, request.allowed_triggers)
     ledger.ensure(database)
-    unfinished = _unfinished(job, database, scope, request)
+    with database.transaction() as connection:
+        unfinished = guards.to_finish_first(
+            connection, job.name, scope.partition, request.by_person, request.dagster_run_id
+        )
     return unfinished or _write(job, database, _admitted(job, database, scope), request, found)
 
 
@@ -55,36 +57,6 @@ def _admitted(job: Job, database: Database, scope: Scope) -> Scope:
         if job.admit is not None:
             job.admit(connection, scope)
     return scope
-
-
-def _unfinished(job: Job, database: Database, scope: Scope, request: Request) -> Run | None:
-    with database.transaction() as connection:
-        earlier = runs.of_partition(connection, job.name, scope.partition)
-        for run in earlier:
-            undo = runs.rollback_of(connection, run.id)
-            if undo is not None and undo.state in runs.BEGUN:
-                raise Guarded(
-                    f"The rollback of run {run.id} is {undo.state}; finish it first with "
-                    f"`./maintenance resume {run.id}`."
-                )
-            if run.state == "applying":
-                raise Guarded(
-                    f"Another run ({run.id}) is applying {run.label}; wait for it to end."
-                )
-            if run.state == "paused":
-                raise Guarded(
-                    f"Run {run.id} of {run.label} is paused; "
-                    f"`./maintenance resume {run.id}` or `./maintenance cancel {run.id}` first."
-                )
-            if run.state in runs.BEGUN:
-                if request.dagster_run_id is not None:
-                    runs.change(connection, run.id, dagster_run_id=request.dagster_run_id)
-                return run
-        if any(run.held for run in earlier) and not request.by_person:
-            raise Guarded(
-                f"{earlier[0].label} is held since its rollback, until a person runs it again."
-            )
-    return None
 
 
 def _write(job: Job, database: Database, scope: Scope, request: Request, found: Preflight) -> Run:
