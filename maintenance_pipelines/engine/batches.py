@@ -7,6 +7,7 @@ at fault. No savepoints: rolled back, they would inflate the database's own coun
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ import tenacity
 from maintenance_pipelines.engine import granules, ledger, runs
 from maintenance_pipelines.engine.changes import Busy, Change
 from maintenance_pipelines.engine.crew import Crew
-from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.database import Database, Limits
 from maintenance_pipelines.engine.faults import GIVE_WAY, Fault, Raced, describe, judge, sqlstate
 from maintenance_pipelines.engine.plans import Span
 from maintenance_pipelines.engine.proof import Reading, demand_exactly
@@ -64,6 +65,7 @@ class Batches:
     def __post_init__(self) -> None:
         self.patience = self.database.limits.lock_patience
         self.crew = Crew(self.database.limits.workers)
+        self.share = _share(self.database.limits, self.run.planned)
 
     def settle_all(self) -> None:
         """Brings every row that has none to its outcome; raises `Stopped` where asked to stop.
@@ -95,12 +97,9 @@ class Batches:
             after = span.last
 
     def _next(self, after: int) -> Span | None:
-        limits = self.database.limits
-        count = max(1, limits.batch_rows // limits.granule_rows)
-
         def beat_and_look(connection: sa.Connection) -> tuple[str | None, Span | None]:
             request = runs.beat(connection, self.run.id, self.owner)
-            return request, granules.pending(connection, self.run.id, after, count)
+            return request, granules.pending(connection, self.run.id, after, self.share)
 
         request, span = self._transact(beat_and_look)
         if request:
@@ -219,7 +218,7 @@ class Batches:
     def _transact(self, work: Callable[[sa.Connection], Result]) -> Result:
         """One transaction, tried again while locks or the connection cannot be had."""
         for attempt in attempts(self.database, self._patient):
-            with attempt, self.database.transaction() as connection, self.crew.at(connection):
+            with attempt, self.database.batch() as connection, self.crew.at(connection):
                 return work(connection)
         raise AssertionError("the last attempt raises")
 
@@ -231,6 +230,14 @@ class Batches:
             self.patience -= 1
             return self.patience > 0
         return True
+
+
+def _share(limits: Limits, planned: int) -> int:
+    """How many granules a batch has, so that no worker is idle while others do the last ones."""
+    rounds = max(1, math.ceil(planned / (limits.batch_rows * limits.workers)))
+    rows = math.ceil(planned / (rounds * limits.workers))
+    most = max(1, limits.batch_rows // limits.granule_rows)
+    return min(most, max(1, math.ceil(rows / limits.granule_rows)))
 
 
 def attempts(

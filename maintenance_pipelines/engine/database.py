@@ -104,6 +104,13 @@ class Database:
             connection.execute(WORK_MEMORY, {"work_mem": self.limits.work_mem})
             yield connection
 
+    @contextmanager
+    def batch(self) -> Iterator[sa.Connection]:
+        """A transaction for statements that go to some rows of large tables by their keys."""
+        with self.transaction() as connection:
+            connection.execute(BY_KEY)
+            yield connection
+
     def dispose(self) -> None:
         """Closes the idle connections."""
         self.engine.dispose()
@@ -117,6 +124,7 @@ class Database:
 
 # lock_timeout stays below deadlock_timeout (a superuser's setting, default 1 s): in a deadlock
 # between the job and the app it is then always the job that gives way.
+# Compiling statements of this size (jit) takes longer than running them.
 SETTINGS = sa.text(
     """
     SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
@@ -125,13 +133,21 @@ SETTINGS = sa.text(
            set_config('bytea_output', 'hex', true), set_config('row_security', 'on', true),
            set_config('statement_timeout', :statement_timeout, true),
            set_config('lock_timeout', least(:lock_timeout, 0.8 * extract(epoch FROM
-               current_setting('deadlock_timeout')::interval) * 1000)::integer::text, true)
+               current_setting('deadlock_timeout')::interval) * 1000)::integer::text, true),
+           set_config('jit', 'off', true)
     """
 ).bindparams(sa.bindparam("lock_timeout", type_=sa.Numeric))
 
-# Compiling a statement of this size takes longer than running it, whatever its estimated cost.
-WORK_MEMORY = sa.text(
-    "SELECT set_config('work_mem', :work_mem, true), set_config('jit', 'off', true)"
+WORK_MEMORY = sa.text("SELECT set_config('work_mem', :work_mem, true)")
+
+# A batch's rows are read to be locked, compared and written, so they are in memory from then on.
+# At the server's default, which is made for cold disks, each of the three would rather read the
+# whole table.
+BY_KEY = sa.text(
+    """
+    SELECT set_config('random_page_cost', least(1.1 * current_setting('seq_page_cost')::float8,
+               current_setting('random_page_cost')::float8)::text, true)
+    """
 )
 
 

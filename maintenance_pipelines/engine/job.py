@@ -17,8 +17,9 @@ REASON = "reason"
 """The candidates' column that says why a candidate is left alone; NULL where it is due."""
 
 PLACE = "place"
-"""The candidates' column that units are numbered by, where that is not their key: the place of
-their rows in the table, so that a batch writes to few pages. It is no fact."""
+"""The candidates' column that says where a unit's one row lies in its table. Units are numbered by
+it, so that a batch writes to few pages, and it tells a write where the row was seen. It is no fact,
+and never kept."""
 
 
 class NoOptions(BaseModel):

@@ -76,8 +76,8 @@ class PartChange:
         self._demand_idle(connection, span)
         now = self._now(span)
         due = now.c.is_due & (sa.true() if self.part.recomputed else ~now.c.altered)
-        facts = (now.c[name] for name in self.facts)
-        units = sa.select(now.c.position, now.c.altered, *facts).where(due).cte("_units")
+        known = (c for c in now.c if c.name not in ("is_due", REASON))
+        units = sa.select(*known).where(due).cte("_units")
         work = self.work(units)
         effects = [w.forward(work, f"{i}") for i, w in enumerate(self.part.writes)]
         left = sa.select(
@@ -143,6 +143,7 @@ class PartChange:
             for name in self.facts
         ]
         found = now.c[key].is_not(None)
+        places = [now.c[PLACE]] if PLACE in now.c else []
         return (
             sa.select(
                 plan.c.position,
@@ -150,6 +151,7 @@ class PartChange:
                 sa.or_(sa.false(), *differences).label("altered"),
                 now.c[REASON],
                 *(now.c[name] for name in self.facts),
+                *places,
             )
             .select_from(plan.outerjoin(now, now.c[key] == plan.c[key]))
             .where(span.covers(plan.c.position))

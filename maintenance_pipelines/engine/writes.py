@@ -17,6 +17,7 @@ from sqlalchemy.sql.compiler import IdentifierPreparer
 from sqlalchemy.sql.selectable import NamedFromClause
 
 from maintenance_pipelines.engine.catalog import TableShape
+from maintenance_pipelines.engine.job import PLACE
 from maintenance_pipelines.engine.proof import Counts
 from maintenance_pipelines.engine.units import Rows, Work
 
@@ -120,7 +121,7 @@ class InsertRows:
 @dataclass(frozen=True)
 class UpdateRows:
     """Changed rows. `rows` selects the primary key, and `old_<column>` and `new_<column>` of each
-    column set.
+    column set; with the place it was `seen_at`, a row is found there, not looked up again.
 
     `stamps` are set at the moment of writing, not planned and never compared. Taken back by
     restoring the old values where the new ones are still there. `additive` columns are counters
@@ -173,7 +174,7 @@ class UpdateRows:
     def changes(self, work: Work) -> sa.Select[Any] | None:
         """Positions of units whose changed rows are gone or were touched."""
         rows = self.rows(work).subquery()
-        here = sa.and_(*(self.table.c[n] == rows.c[n] for n in _key(self.table)))
+        here = sa.and_(*_here(self.table, rows))
         same = sa.and_(
             sa.true(), *(_same(self.table.c[n], rows.c[f"new_{n}"]) for n in self._exact(rows))
         )
@@ -191,7 +192,9 @@ class UpdateRows:
         unchanged: list[sa.ColumnElement[bool]],
         right: list[sa.ColumnElement[bool]],
     ) -> Effect:
-        here = [self.table.c[n] == rows.c[n] for n in _key(self.table)]
+        here = _here(self.table, rows)
+        if PLACE in rows.c:
+            here.append(place(self.table) == rows.c[PLACE])
         # BEFORE triggers of the app may have made something else of the values.
         as_intended = sa.and_(sa.true(), *right).label("as_intended")
         updated = (
@@ -207,7 +210,8 @@ class UpdateRows:
 
 @dataclass(frozen=True)
 class DeleteRows:
-    """Rows that are deleted. `rows` selects the primary key and `row`, the `whole_row` as it was.
+    """Rows that are deleted. `rows` selects the primary key, `row`, the `whole_row` as it was, and
+    the place it was `seen_at`.
 
     Taken back by inserting the whole row again, where nothing has its key and its parents exist.
     """
@@ -225,13 +229,11 @@ class DeleteRows:
     def forward(self, work: Work, name: str) -> Effect:
         """Deletes the rows that are still as they were."""
         rows = self.rows(work).cte(f"rows_{name}")
+        here = _here(self.table, rows)
         # The facts were compared with the row in this very statement; what has been written to
         # it since has put it in another place.
-        seen = self.table.alias(f"seen_{name}")
-        here = [self.table.c[n] == rows.c[n] for n in _key(self.table)]
-        here += [seen.c[n] == rows.c[n] for n in _key(self.table)]
-        same = place(self.table) == place(seen)
-        deleted = self.table.delete().where(*here, same).returning(rows.c.position)
+        unmoved = place(self.table) == rows.c[PLACE]
+        deleted = self.table.delete().where(*here, unmoved).returning(rows.c.position)
         return Effect(self.table, rows, deleted.cte(f"written_{name}"), (0, 0, 1))
 
     def backward(self, work: Work, name: str, shape: TableShape) -> Effect:
@@ -255,7 +257,7 @@ class DeleteRows:
     def obstacles(self, work: Work, shape: TableShape) -> sa.Select[Any] | None:
         """Positions of units whose key has been taken, or a parent of whose row has gone."""
         rows = self.rows(work).subquery()
-        here = sa.and_(*(self.table.c[n] == rows.c[n] for n in _key(self.table)))
+        here = sa.and_(*_here(self.table, rows))
         taken = sa.exists().where(here)
         old = self.restored(rows, [c.name for c in shape.columns.values() if not c.computed])
         orphaned = sa.or_(sa.false(), *(_orphaned(old, parent) for parent in shape.parents))
@@ -267,7 +269,7 @@ class DeleteRows:
     def changes(self, work: Work) -> sa.Select[Any] | None:
         """Positions of units whose key is there again."""
         rows = self.rows(work).subquery()
-        here = sa.and_(*(self.table.c[n] == rows.c[n] for n in _key(self.table)))
+        here = sa.and_(*_here(self.table, rows))
         taken = sa.literal(TAKEN).label("reason")
         return sa.select(rows.c.position, taken).select_from(rows.join(self.table, here))
 
@@ -290,6 +292,11 @@ def place(table: NamedFromClause) -> sa.ColumnElement[Any]:
     """Where in its table a row lies; it moves whenever it is updated."""
     quote = IdentifierPreparer(PGDialect()).quote  # type: ignore[no-untyped-call]
     return sa.literal_column(f"{quote(table.name)}.ctid")
+
+
+def seen_at(work: Work) -> list[Element]:
+    """The place at which a statement has seen each unit's row; nothing where it has not."""
+    return [work.units.c[PLACE]] if PLACE in work.units.c else []
 
 
 def _obstacles(
@@ -331,6 +338,10 @@ def comparable(value: Element) -> Element:
 def _named(rows: sa.Select[Any] | sa.FromClause, prefix: str) -> list[str]:
     columns = rows.selected_columns if isinstance(rows, sa.Select) else rows.c
     return [c.name.removeprefix(prefix) for c in columns if c.name.startswith(prefix)]
+
+
+def _here(table: sa.Table, rows: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+    return [table.c[n] == rows.c[n] for n in _key(table)]
 
 
 def _key(table: sa.Table) -> list[str]:

@@ -16,12 +16,27 @@ from maintenance_pipelines.engine import applying, planning, undoing, verifying
 from maintenance_pipelines.engine.database import Database, Limits
 from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.identifiers import cuid_of, uuid_of
-from maintenance_pipelines.engine.job import AssetNames, Job, NoOptions, Rule, Scope, Summary
+from maintenance_pipelines.engine.job import (
+    PLACE,
+    AssetNames,
+    Job,
+    NoOptions,
+    Rule,
+    Scope,
+    Summary,
+)
 from maintenance_pipelines.engine.planning import Request
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
 from maintenance_pipelines.engine.verifying import Verification
-from maintenance_pipelines.engine.writes import DeleteRows, InsertRows, UpdateRows, whole_row
+from maintenance_pipelines.engine.writes import (
+    DeleteRows,
+    InsertRows,
+    UpdateRows,
+    place,
+    seen_at,
+    whole_row,
+)
 
 AS_OF = datetime(2025, 9, 1, tzinfo=UTC)
 NOW = AS_OF.replace(tzinfo=None)
@@ -155,13 +170,17 @@ def logged_back(work: Work) -> sa.Select[Any]:
 
 def expired(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]:
     due = sa.select(
-        note.c.id, whole_row(note).label("row"), sa.null().cast(sa.Text).label("reason")
+        note.c.id,
+        whole_row(note).label("row"),
+        sa.null().cast(sa.Text).label("reason"),
+        place(note).label(PLACE),
     ).where(note.c.expiresAt < scope.as_of)
     return due if among is None else due.where(note.c.id.in_(sa.select(among.c.id)))
 
 
 def expired_rows(work: Work) -> sa.Select[Any]:
-    return sa.select(work.units.c.position, work.units.c.id, work.units.c.row)
+    unit = work.units.c
+    return sa.select(unit.position, unit.id, unit.row, *seen_at(work))
 
 
 def half_filled(scope: Scope, applied: sa.FromClause) -> sa.Select[Any]:

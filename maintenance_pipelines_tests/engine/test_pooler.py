@@ -54,7 +54,10 @@ def test_a_pooler_between_sessions_with_other_time_zones_changes_no_digest(
 
 
 def test_no_setting_of_the_jobs_stays_behind_in_a_session(gardens: Database) -> None:
-    names = "TimeZone", "DateStyle", "statement_timeout", "lock_timeout", "work_mem"
+    names = (
+        *("TimeZone", "DateStyle", "statement_timeout", "lock_timeout"),
+        *("work_mem", "jit", "random_page_cost"),
+    )
 
     def settings() -> list[tuple[str, ...]]:
         with gardens.engine.connect() as connection:

@@ -16,7 +16,7 @@ from maintenance_pipelines.engine.identifiers import uuid_of
 from maintenance_pipelines.engine.job import PLACE, AssetNames, Job, Rule, Scope, Summary
 from maintenance_pipelines.engine.ledger import outbox
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
-from maintenance_pipelines.engine.writes import InsertRows, UpdateRows, place
+from maintenance_pipelines.engine.writes import InsertRows, UpdateRows, place, seen_at
 from maintenance_pipelines.systems.monetization.mails import TIER_EXPIRED, mail, told
 from maintenance_pipelines.systems.monetization.options import MonetizationOptions, options
 from maintenance_pipelines.systems.monetization.results import stamped
@@ -66,6 +66,7 @@ def downgraded(work: Work) -> sa.Select[Any]:
     unit = work.units.c
     return sa.select(
         unit.position,
+        *seen_at(work),
         unit.user_id.label("id"),
         unit.tier.label("old_tier"),
         sa.cast(FREE, user_tier).label("new_tier"),

@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.engine.job import AssetNames, Job, Outcome, Scope, Summary
+from maintenance_pipelines.engine.job import PLACE, AssetNames, Job, Outcome, Scope, Summary
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
-from maintenance_pipelines.engine.writes import DeleteRows, whole_row
+from maintenance_pipelines.engine.writes import DeleteRows, place, seen_at, whole_row
 from maintenance_pipelines.systems.monetization.options import MonetizationOptions
 from maintenance_pipelines.systems.monetization.override import override
 from maintenance_pipelines.systems.monetization.results import stamped
@@ -35,6 +35,7 @@ def overrides(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]:
             (read.c.complaint.is_not(None), "malformed"),
             (read.c.expires_at >= instant(scope.as_of), "active"),
         ).label("reason"),
+        place(global_config).label(PLACE),
     ).join_from(read, global_config, global_config.c.key == read.c.key)
     return found if among is None else found.join(among, among.c.key == read.c.key)
 
@@ -42,7 +43,7 @@ def overrides(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]:
 def cleared(work: Work) -> sa.Select[Any]:
     """The row that is deleted."""
     unit = work.units.c
-    return sa.select(unit.position, unit.key, unit.row)
+    return sa.select(unit.position, unit.key, unit.row, *seen_at(work))
 
 
 def state(scope: Scope, plan: sa.FromClause) -> sa.Select[Any]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from maintenance_pipelines.engine.job import PLACE, AssetNames, Job, Scope, Summary
 from maintenance_pipelines.engine.units import Lock, Part, Units, Work
-from maintenance_pipelines.engine.writes import DeleteRows, UpdateRows, place, whole_row
+from maintenance_pipelines.engine.writes import DeleteRows, UpdateRows, place, seen_at, whole_row
 from maintenance_pipelines.systems.monetization.options import MonetizationOptions, options
 from maintenance_pipelines.systems.monetization.results import stamped
 from maintenance_pipelines.systems.monetization.rules import (
@@ -78,7 +78,7 @@ def old_redemptions(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]
 def deleted(work: Work) -> sa.Select[Any]:
     """The rows that are deleted."""
     unit = work.units.c
-    return sa.select(unit.position, unit.redemption_id.label("id"), unit.row)
+    return sa.select(unit.position, unit.redemption_id.label("id"), unit.row, *seen_at(work))
 
 
 def by_year(scope: Scope, plan: sa.FromClause) -> sa.Select[Any]:
