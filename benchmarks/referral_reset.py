@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from benchmarks.referral_bench import bare, bench, carry_out, ratio
+from benchmarks import referrals_template
+from benchmarks.bench import bare, bench, carry_out, ratio, show_ratio
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.systems.referrals.options import ReferralsOptions
 from maintenance_pipelines.systems.referrals.reset import monthly_stats_reset
@@ -72,11 +73,11 @@ def main() -> None:
         AUDIT.format("Creator", "monthlyRevenue"),
         *COUNTERS,
     )
-    with bench(__doc__, alter="") as (measured, arguments):
-        ours = carry_out(monthly_stats_reset, SCOPE)
-        found = measured.in_turns(arguments.runs, {"by hand": by_hand, "plan, apply, verify": ours})
-    times = ratio(found["plan, apply, verify"], found["by hand"])
-    print(f"{'ours / by hand':32} {times:7.2f}     (at most 2)")
+    works = {"by hand": by_hand, "plan, apply, verify": carry_out(monthly_stats_reset, SCOPE)}
+    parser = referrals_template.parser(__doc__)
+    with bench(parser, referrals_template.build) as (measured, arguments):
+        theirs, ours = measured.in_turns(arguments.runs, works).values()
+    show_ratio("ours / by hand", ratio(ours, theirs), "at most 2")
 
 
 if __name__ == "__main__":
