@@ -233,11 +233,13 @@ class Batches:
 
 
 def _share(limits: Limits, planned: int) -> int:
-    """How many granules a batch has, so that no worker is idle while others do the last ones."""
-    rounds = max(1, math.ceil(planned / (limits.batch_rows * limits.workers)))
-    rows = math.ceil(planned / (rounds * limits.workers))
-    most = max(1, limits.batch_rows // limits.granule_rows)
-    return min(most, max(1, math.ceil(rows / limits.granule_rows)))
+    """How many rows a batch has, so that no worker is idle while others do the last ones."""
+    batches = max(1, math.ceil(planned / limits.batch_rows))
+    fair = math.ceil(batches / limits.workers) * limits.workers
+    if fair == batches:
+        return limits.batch_rows
+    whole_granules = math.ceil(planned / fair / limits.granule_rows) * limits.granule_rows
+    return min(limits.batch_rows, whole_granules)
 
 
 def attempts(

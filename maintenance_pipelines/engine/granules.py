@@ -12,13 +12,18 @@ from maintenance_pipelines.engine.plans import Span
 granule = ledger.granule
 
 
-def pending(connection: sa.Connection, run_id: str, after: int, count: int) -> Span | None:
-    """The next consecutive granules beyond a position that are not done, as one span."""
+def pending(connection: sa.Connection, run_id: str, after: int, most: int) -> Span | None:
+    """The next consecutive granules beyond a position that are not done, as one span of at most
+    so many rows, or of one granule.
+    """
+    is_open = granule.c.run_id == run_id, granule.c.done_at.is_(None)
+    next_first = sa.select(sa.func.min(granule.c.first)).where(*is_open, granule.c.first > after)
+    begin = next_first.scalar_subquery()
     rows = connection.execute(
         sa.select(granule.c.first, granule.c.last)
-        .where(granule.c.run_id == run_id, granule.c.done_at.is_(None), granule.c.first > after)
+        .where(*is_open, granule.c.first >= begin, granule.c.first < begin + most)
+        .where(sa.or_(granule.c.first == begin, granule.c.last < begin + most))
         .order_by(granule.c.first)
-        .limit(count)
     ).all()
     if not rows:
         return None

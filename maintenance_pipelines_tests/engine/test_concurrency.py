@@ -302,7 +302,7 @@ def test_a_batch_does_not_begin_once_its_run_has_been_taken_over(gardens: Databa
     looked: list[bool] = []
 
     def take_over(connection: object, cursor: object, statement: str, *rest: object) -> None:
-        if "FROM maintenance.granule" in statement and "LIMIT" in statement:
+        if "FROM maintenance.granule" in statement and "min(" in statement:
             looked.append(True)
         elif looked == [True] and "set_config" in statement:
             # It has found its batch and has not begun with it.
