@@ -93,8 +93,8 @@ class Forward(Change, Protocol):
     def summaries(self) -> Iterable[tuple[Summary, sa.FromClause]]:
         """Tables for the report, each with the planned rows that it is about."""
 
-    def sample(self, limit: int) -> Iterable[sa.Select[Any]]:
-        """The first planned rows as they would be written, for people."""
+    def samples(self) -> Iterable[tuple[str, sa.Select[Any]]]:
+        """What is planned, by what it is called, in order and as it would be written."""
 
     def named(self, positions: Sequence[int]) -> Iterable[sa.Select[Any]]:
         """`position` and the key of rows of the plan."""

@@ -185,10 +185,10 @@ class Insertion:
         for summary in self.job.summaries:
             yield summary, self.plan
 
-    def sample(self, limit: int) -> Iterator[sa.Select[Any]]:
-        """The first rows, column by column."""
+    def samples(self) -> Iterator[tuple[str, sa.Select[Any]]]:
+        """The rows, column by column."""
         columns = [self.plan.c[f"new_{name}"].label(name) for name in self.columns]
-        yield sa.select(*columns).order_by(self.plan.c.position).limit(limit)
+        yield "rows", sa.select(*columns).order_by(self.plan.c.position)
 
     def named(self, positions: Sequence[int]) -> Iterator[sa.Select[Any]]:
         """`position` and the key."""

@@ -145,10 +145,12 @@ def _summaries(job: Job, database: Database, run: Run) -> Iterable[str]:
 
 def _samples(job: Job, database: Database, run: Run) -> Iterable[str]:
     with database.transaction() as connection:
-        for statement in change_of(job, run).sample(SAMPLE):
-            found = connection.execute(statement)
+        for what, planned in change_of(job, run).samples():
+            count = sa.select(sa.func.count()).select_from(planned.order_by(None).subquery())
+            total = connection.execute(count).scalar_one()
+            found = connection.execute(planned.limit(SAMPLE))
             columns, rows = list(found.keys()), found.all()
-            title = f"The first {len(rows)} of {run.planned:,} rows, as they would be written"
+            title = f"The first {len(rows)} of {total:,} {what}, as they would be written"
             yield _table(title, columns, rows)
 
 

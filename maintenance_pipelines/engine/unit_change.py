@@ -16,7 +16,14 @@ from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import PLACE, REASON, Job, Rule, Scope, Summary
 from maintenance_pipelines.engine.plans import Piece, Plan, Span
 from maintenance_pipelines.engine.proof import Counts
-from maintenance_pipelines.engine.unit_statements import holds, lock, perform
+from maintenance_pipelines.engine.unit_statements import (
+    count,
+    fill_in_turn,
+    holds,
+    keys_at,
+    lock,
+    perform,
+)
 from maintenance_pipelines.engine.unit_undo import UnitUndo
 from maintenance_pipelines.engine.units import Part, Units, Work
 from maintenance_pipelines.engine.writes import comparable
@@ -205,17 +212,8 @@ class UnitChange:
     def fill(
         self, connection: sa.Connection, shapes: Mapping[str, TableShape]
     ) -> dict[str | None, int]:
-        """Creates and fills each part's table; one position between two parts stays empty, so
-        that no batch is about both.
-        """
-        totals: dict[str | None, int] = {}
-        after = 0
-        for each in self.parts:
-            counts = each.fill(connection, after)
-            after += counts.get(None, 0) + 1
-            for reason, count in counts.items():
-                totals[reason] = totals.get(reason, 0) + count
-        return totals
+        """Creates and fills each part's table."""
+        return fill_in_turn(connection, [each.fill for each in self.parts])
 
     def pieces(self, connection: sa.Connection, planned: int) -> tuple[Piece, ...]:
         """Each part's plan table."""
@@ -233,18 +231,12 @@ class UnitChange:
             for write in each.part.writes:
                 if write.table.schema == ledger.SCHEMA:
                     continue
-                count = sa.select(sa.func.count()).select_from(write.rows(work).subquery())
-                totals[write.right] += connection.execute(count).scalar_one()
+                totals[write.right] += count(connection, write.rows(work))
         return totals["INSERT"], totals["UPDATE"], totals["DELETE"]
 
     def applied_by_part(self, connection: sa.Connection) -> dict[str, int]:
         """How many units of each part were applied."""
-        return {
-            each.part.name: connection.execute(
-                sa.select(sa.func.count()).select_from(each.applied().subquery())
-            ).scalar_one()
-            for each in self.parts
-        }
+        return {each.part.name: count(connection, each.applied()) for each in self.parts}
 
     def due_now(self, connection: sa.Connection) -> int:
         """Counts the units that detection finds now."""
@@ -264,8 +256,7 @@ class UnitChange:
             ]
             if found:
                 every = sa.union_all(*found).subquery("every")
-                count = sa.select(sa.func.count(every.c.position.distinct()))
-                total += connection.execute(count).scalar_one()
+                total += count(connection, sa.select(every.c.position).distinct())
         return total
 
     def rules(self) -> Iterator[tuple[Rule, sa.FromClause]]:
@@ -284,17 +275,16 @@ class UnitChange:
         for summary in self.job.summaries:
             yield summary, self.parts[0].plan
 
-    def sample(self, limit: int) -> Iterator[sa.Select[Any]]:
-        """The first units of each part by their facts."""
+    def samples(self) -> Iterator[tuple[str, sa.Select[Any]]]:
+        """The units of each part by their facts."""
         for each in self.parts:
             columns = [each.plan.c[name] for name in each.facts]
-            yield sa.select(*columns).order_by(each.plan.c.position).limit(limit)
+            yield each.part.says, sa.select(*columns).order_by(each.plan.c.position)
 
     def named(self, positions: Sequence[int]) -> Iterator[sa.Select[Any]]:
         """`position` and the key, part by part."""
         for each in self.parts:
-            rows = sa.select(each.plan.c.position, each.plan.c[each.part.key])
-            yield rows.where(each.plan.c.position.in_(positions)).order_by(each.plan.c.position)
+            yield keys_at(each.plan, each.part.key, positions)
 
     def undo(self, connection: sa.Connection, run_id: str, database: Database) -> UnitUndo:
         """The rollback, unit by unit."""
@@ -313,5 +303,4 @@ class UnitChange:
 
 def _count_due(connection: sa.Connection, due: sa.Select[Any]) -> int:
     found = due.subquery("due")
-    count = sa.select(sa.func.count()).select_from(found).where(found.c[REASON].is_(None))
-    return connection.execute(count).scalar_one()
+    return count(connection, sa.select(found).where(found.c[REASON].is_(None)))

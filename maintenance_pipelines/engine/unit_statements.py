@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,17 +15,50 @@ from maintenance_pipelines.engine.proof import NOTHING, Counts
 from maintenance_pipelines.engine.units import Lock
 from maintenance_pipelines.engine.writes import Effect
 
+Reasons = dict[str | None, int]
+"""How many units there are by the reason why they are left alone; under None, the due ones."""
+
+
+def fill_in_turn(
+    connection: sa.Connection, fills: Iterable[Callable[[sa.Connection, int], Reasons]]
+) -> Reasons:
+    """Fills the tables of several parts, each with positions beyond the last one's; counts units
+    by reason. One position between two parts stays empty, so that no batch is about both.
+    """
+    totals: Reasons = {}
+    after = 0
+    for fill in fills:
+        counts = fill(connection, after)
+        after += counts.get(None, 0) + 1
+        for reason, units in counts.items():
+            totals[reason] = totals.get(reason, 0) + units
+    return totals
+
+
+def keys_at(plan: Plan, key: str, positions: Sequence[int]) -> sa.Select[Any]:
+    """`position` and the key of units of a plan table."""
+    position = plan.c.position
+    return sa.select(position, plan.c[key]).where(position.in_(positions)).order_by(position)
+
+
+def count(connection: sa.Connection, rows: sa.Select[Any]) -> int:
+    """How many rows a statement finds."""
+    counted = sa.select(sa.func.count()).select_from(rows.subquery("counted"))
+    return connection.execute(counted).scalar_one()
+
 
 def lock(
     connection: sa.Connection, locks: Iterable[Lock], plan: Plan, key: str, span: Span
 ) -> None:
-    """Locks the rows of a span's units, in the order of their keys."""
+    """Locks the rows of a span's units, each table's in the order of its keys."""
     for each in locks:
+        column = each.table.c[each.column]
+        wanted = sa.select(plan.c[each.by or key]).where(span.covers(plan.c.position))
         rows = (
             sa.select(sa.literal(1))
-            .select_from(each.table.join(plan, each.table.c[each.column] == plan.c[key]))
-            .where(span.covers(plan.c.position))
-            .order_by(plan.c.position)
+            .select_from(each.table)
+            .where(column.in_(wanted))
+            .order_by(column)
             .with_for_update(
                 read=each.strength == "share",
                 key_share=each.strength == "no key update",

@@ -15,7 +15,14 @@ from maintenance_pipelines.engine.changes import Written
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.plans import Piece, Plan, Span
 from maintenance_pipelines.engine.proof import Counts
-from maintenance_pipelines.engine.unit_statements import holds, lock, perform
+from maintenance_pipelines.engine.unit_statements import (
+    count,
+    fill_in_turn,
+    holds,
+    keys_at,
+    lock,
+    perform,
+)
 from maintenance_pipelines.engine.units import Work
 from maintenance_pipelines.engine.writes import GONE, InsertRows
 
@@ -78,7 +85,8 @@ class PartUndo:
     def write(self, connection: sa.Connection, span: Span) -> Written:
         """Locks the span's units, then takes back those that are still untouched."""
         part = self.undone.part
-        lock(connection, part.locks, self.plan, part.key, span)
+        own = [each for each in part.locks if each.by is None]
+        lock(connection, own, self.plan, part.key, span)
         asked = (
             sa.select(self.plan.c.position.label("asked"), self.plan.c.undoes)
             .where(span.covers(self.plan.c.position))
@@ -161,14 +169,7 @@ class UnitUndo:
 
     def fill(self, connection: sa.Connection) -> dict[str | None, int]:
         """Plans every part; see `PartUndo.fill`."""
-        totals: dict[str | None, int] = {}
-        after = 0
-        for each in self.parts:
-            counts = each.fill(connection, after)
-            after += counts.get(None, 0) + 1
-            for reason, count in counts.items():
-                totals[reason] = totals.get(reason, 0) + count
-        return totals
+        return fill_in_turn(connection, [each.fill for each in self.parts])
 
     def pieces(self, connection: sa.Connection, planned: int) -> tuple[Piece, ...]:
         """Each part's plan table."""
@@ -188,9 +189,7 @@ class UnitUndo:
                 if write.table.schema == ledger.SCHEMA:
                     continue
                 reversal = write.reversal if isinstance(write, InsertRows) else None
-                rows = (reversal or write.rows)(work).subquery()
-                count = sa.select(sa.func.count()).select_from(rows)
-                totals[write.undo_right] += connection.execute(count).scalar_one()
+                totals[write.undo_right] += count(connection, (reversal or write.rows)(work))
         return totals["INSERT"], totals["UPDATE"], totals["DELETE"]
 
     def not_undone(self, connection: sa.Connection) -> int:
@@ -203,8 +202,8 @@ class UnitUndo:
                     rows = write.rows(work).subquery()
                     key = [c.name for c in write.table.primary_key]
                     here = sa.and_(*(write.table.c[n] == rows.c[f"new_{n}"] for n in key))
-                    there = sa.select(sa.func.count()).select_from(rows.join(write.table, here))
-                    total += connection.execute(there).scalar_one()
+                    there = sa.select(rows.c.position).select_from(rows.join(write.table, here))
+                    total += count(connection, there)
         return total
 
     def left_alone(self, connection: sa.Connection, limit: int) -> list[tuple[str, str]]:
@@ -231,5 +230,4 @@ class UnitUndo:
     def named(self, positions: Sequence[int]) -> Iterator[sa.Select[Any]]:
         """`position` and the key, part by part."""
         for each in self.parts:
-            rows = sa.select(each.plan.c.position, each.plan.c[each.undone.part.key])
-            yield rows.where(each.plan.c.position.in_(positions)).order_by(each.plan.c.position)
+            yield keys_at(each.plan, each.undone.part.key, positions)

@@ -41,12 +41,14 @@ class Lock:
     """Rows that are locked before a unit's facts are read again: where `column` is its key.
 
     `update` makes even inserts that refer to the row wait; `no key update` only other writers;
-    `share` lets others read-lock it too.
+    `share` lets others read-lock it too. Where `by` names another fact than the key, what the
+    unit depends on is locked until it is written; taking it back depends on nothing of the kind.
     """
 
     table: Table
     column: str
     strength: Strength = "no key update"
+    by: str | None = None
 
 
 @dataclass(frozen=True)

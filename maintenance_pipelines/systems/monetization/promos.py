@@ -65,6 +65,7 @@ def old_redemptions(scope: Scope, among: sa.FromClause | None) -> sa.Select[Any]
     found = (
         sa.select(
             redemption.id.label("redemption_id"),
+            redemption.promo_code_id.label("code_id"),
             whole_row(promo_redemptions).label("row"),
             reason.label("reason"),
             place(promo_redemptions).label(PLACE),
@@ -139,7 +140,11 @@ promo_cleanup = Job(
                 key="redemption_id",
                 due=old_redemptions,
                 writes=(DeleteRows(promo_redemptions, deleted),),
-                locks=(Lock(promo_redemptions, "id", "update"),),
+                locks=(
+                    # A code that is extended is redeemable again: that is waited for.
+                    Lock(promo_codes, "id", "share", by="code_id"),
+                    Lock(promo_redemptions, "id", "update"),
+                ),
                 summaries=(Summary("Deleted redemptions by year", by_year),),
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from maintenance_pipelines.systems.monetization.promos import (
     promo_cleanup,
 )
 from maintenance_pipelines.systems.monetization.schema import promo_codes, promo_redemptions
+from maintenance_pipelines_tests.engine.sessions import holding, meanwhile, waits_for_a_lock
 from maintenance_pipelines_tests.systems.monetization import people, working
 from maintenance_pipelines_tests.systems.monetization.people import NOW
 
@@ -176,6 +178,24 @@ def test_what_changes_about_a_redemption_between_detection_and_the_delete_saves_
     assert (verification.run.state, working.counts(verification.run)) == ("verified", (1, 0, 3, 0))
     assert redemptions(app) == {extended, rearmed, made}
     assert due not in redemptions(app)
+
+
+def test_a_code_that_is_being_extended_saves_its_redemptions(app: Database) -> None:
+    code, one = people.code(app, **OVER), people.user(app)
+    kept = people.redemption(app, code, one, OLD)
+    run = working.plan(promo_cleanup, app)
+    url = app.engine.url.render_as_string(hide_password=False)
+    with holding(url, "UPDATE promo_codes SET is_active = true") as extending:
+
+        def commit(over: threading.Event) -> None:
+            while not waits_for_a_lock(app) and not over.is_set():
+                over.wait(0.01)
+            extending.commit()
+
+        with meanwhile(commit):
+            verification = working.finish(promo_cleanup, app, run)
+    assert (verification.run.state, working.counts(verification.run)) == ("verified", (0, 0, 1, 0))
+    assert redemptions(app) == {kept}
 
 
 def test_a_rollback_restores_codes_and_redemptions_exactly(app: Database) -> None:
