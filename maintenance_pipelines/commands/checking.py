@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -34,19 +36,12 @@ def check(
     json: options.Json = False,
 ) -> int:
     """Whether the data is consistent, or the diagnosis of a month; nothing is written."""
-    checks, moment = registry.checks_of(system), read_moment(as_of, utc_now())
+    checks = registry.checks_of(system)
     if month is not None and checks.diagnose is None:
         raise BadInput(f"The rules of {system} know no months; leave --month out.")
-    asked = None if month is None else str(Month.parse(month))
-    settings = Settings.load()
-    chosen = settings.options_of(system, checks.options)
-    database = connect(settings, system)
-    try:
-        scope = checks.scope(database, moment, asked, chosen)
-        found = _judge if asked is None else _diagnose
+    found = _judge if month is None else _diagnose
+    with _looking(system, checks, month, as_of) as (database, scope):
         return 0 if found(checks, database, scope, json).valid else 1
-    finally:
-        database.dispose()
 
 
 def view(
@@ -55,6 +50,9 @@ def view(
     ],
     name: Annotated[str, typer.Argument(metavar="VIEW", help="Like top_referrers.")],
     month: Annotated[str | None, typer.Option(metavar="M", help="A month, like 2025-08.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(metavar="ID", help="One member or creator, by id.")
+    ] = None,
     as_of: options.AsOf = None,
 ) -> int:
     """Something that people look at, as a table; nothing is written."""
@@ -62,17 +60,25 @@ def view(
     if name not in views:
         having = [f"{s} {v.name}" for s, vs in registry.VIEWS.items() for v in vs]
         raise BadInput(f"{system} has no view {name!r}; there are: {', '.join(having)}.")
-    checks, moment = registry.checks_of(system), read_moment(as_of, utc_now())
+    with _looking(system, registry.checks_of(system), month, as_of) as (database, scope):
+        terminal.show_report(views[name].shown(database, scope, subject))
+    return 0
+
+
+@contextmanager
+def _looking(
+    system: str, checks: Checks, month: str | None, as_of: str | None
+) -> Iterator[tuple[Database, Scope]]:
+    """A system's database, and what is asked about it."""
+    moment = read_moment(as_of, utc_now())
     asked = None if month is None else str(Month.parse(month))
     settings = Settings.load()
     chosen = settings.options_of(system, checks.options)
     database = connect(settings, system)
     try:
-        scope = checks.scope(database, moment, asked, chosen)
-        terminal.show_report(views[name].markdown(database, scope))
+        yield database, checks.scope(database, moment, asked, chosen)
     finally:
         database.dispose()
-    return 0
 
 
 def _judge(checks: Checks, database: Database, scope: Scope, as_json: bool) -> Consistency:

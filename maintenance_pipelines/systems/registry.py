@@ -126,19 +126,41 @@ CHECKS: Mapping[str, Checks] = MappingProxyType(
 
 @dataclass(frozen=True)
 class View:
-    """Something that people look at: Markdown from a database and a scope, nothing written."""
+    """Something that people look at: Markdown from a database and a scope, nothing written.
+
+    `of_one` is the same of one subject, by its id.
+    """
 
     name: str
     says: str
     markdown: Callable[[Database, Scope], str]
+    of_one: Callable[[Database, str], str] | None = None
+
+    def shown(self, database: Database, scope: Scope, subject: str | None) -> str:
+        """The view of everything, or of one subject; refuses one where it knows none."""
+        if subject is None:
+            return self.markdown(database, scope)
+        if self.of_one is None:
+            raise BadInput(f"The view {self.name} is not of single subjects; leave the id out.")
+        return self.of_one(database, subject)
 
 
 VIEWS: Mapping[str, tuple[View, ...]] = MappingProxyType(
     {
         "referrals": (
             View("top_referrers", "Who has referred the most.", referrals_views.top),
-            View("monthly_archive", "A month's snapshots by community.", referrals_views.archive),
-            View("audit_trail", "What jobs have changed, by cause.", referrals_views.audit),
+            View(
+                "monthly_archive",
+                "A month's snapshots by community, or all of one member or creator.",
+                referrals_views.archive,
+                referrals_views.archive_of,
+            ),
+            View(
+                "audit_trail",
+                "What jobs have changed, by cause, or all changes of one member or creator.",
+                referrals_views.audit,
+                referrals_views.audit_of,
+            ),
             View(
                 "webhook_validation",
                 "Three webhook scenarios, played and rolled back: for a copy of the database.",

@@ -108,22 +108,11 @@ def coverage(month: Month) -> sa.Select[Any]:
     )
 
 
-def changes(
-    entity: str | None = None,
-    field: str | None = None,
-    cause: str | None = None,
-    month: Month | None = None,
-) -> sa.Select[Any]:
-    """The audit log counted by entity, field, cause and month of the change; all narrow it."""
+def changes(month: Month | None) -> sa.Select[Any]:
+    """The audit log counted by entity, field, cause and month of the change, or of one month."""
     log = audit_log.c
     in_month = sa.func.to_char(log.createdAt, "YYYY-MM")
-    wanted = [
-        column == value
-        for column, value in ((log.entity, entity), (log.field, field), (log.triggeredBy, cause))
-        if value is not None
-    ]
-    if month is not None:
-        wanted.append(truth.within(month, log.createdAt))
+    wanted = [] if month is None else [truth.within(month, log.createdAt)]
     return (
         sa.select(
             in_month.label("month"),
@@ -141,7 +130,7 @@ def changes(
     )
 
 
-def history(entity: str, entity_id: str) -> sa.Select[Any]:
+def changes_of(subject: str) -> sa.Select[Any]:
     """Every change of one member or creator, the latest first."""
     log = audit_log.c
     return (
@@ -152,7 +141,7 @@ def history(entity: str, entity_id: str) -> sa.Select[Any]:
             log.newValue.label("to"),
             log.triggeredBy.label("cause"),
         )
-        .where(log.entity == entity, log.entityId == entity_id)
+        .where(log.entityId == subject)
         .order_by(log.createdAt.desc(), log.id.desc())
     )
 

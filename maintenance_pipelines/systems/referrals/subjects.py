@@ -108,4 +108,3 @@ MEMBERS = Subject(
     "member", "members", member, truth.members, (REFERRED, EARNED), (REFERRED, EARNED)
 )
 CREATORS = Subject("creator", "creators", creator, truth.creators, (SOLD,), (REFERRED, SOLD))
-SUBJECTS = (MEMBERS, CREATORS)
