@@ -136,7 +136,9 @@ class Job:
     before the schedule's own the partition lies. `adapt` fits the options to a database, given its
     schema; `admit` refuses a scope that must not be planned now. With `judged_when_empty` the
     rules are evaluated even where nothing was planned. `result` makes the keys that the source
-    document wants in the log's last line.
+    document wants in the log's last line. A slot of the schedule that was missed is made up for,
+    unless that is longer ago than `made_up_within`, or in another month where the job is about
+    the `running_month_only`.
     """
 
     name: str
@@ -148,6 +150,8 @@ class Job:
     partitions: Months | None = None
     schedule: str | None = None
     schedule_lag: int = 0
+    made_up_within: timedelta | None = None
+    running_month_only: bool = False
     options: type[BaseModel] = NoOptions
     rules: tuple[Rule, ...] = ()
     summaries: tuple[Summary, ...] = ()

@@ -5,7 +5,6 @@ Dagster shows.
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import dagster as dg
@@ -15,7 +14,7 @@ from maintenance_pipelines.engine.applying import apply
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.execution import Order
 from maintenance_pipelines.engine.job import Job, Scope
-from maintenance_pipelines.engine.planning import Request, plan
+from maintenance_pipelines.engine.planning import plan
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.results import result_keys
 from maintenance_pipelines.engine.runs import Run
@@ -27,7 +26,7 @@ from maintenance_pipelines.orchestration.config import (
     MaterializationConfig,
     VerificationConfig,
 )
-from maintenance_pipelines.orchestration.endings import interrupts_pause, refusals_fail_the_run
+from maintenance_pipelines.orchestration.endings import Results, guarded
 from maintenance_pipelines.orchestration.moments import as_of
 from maintenance_pipelines.orchestration.resources import Maintenance
 from maintenance_pipelines.orchestration.sentences import sentence
@@ -37,8 +36,6 @@ FAILURES_SHOWN = 10
 """Rows whose error is logged; all of them are in the ledger."""
 FAILURES_LISTED = 100
 """Rows whose error is handed to programs."""
-
-Results = Iterator[dg.MaterializeResult[None]]
 
 
 def assets_of(job: Job) -> list[dg.AssetsDefinition]:
@@ -61,9 +58,7 @@ def _detection(job: Job) -> dg.AssetsDefinition:
         config: DetectionConfig,
         maintenance: dg.ResourceParam[Maintenance],
     ) -> Results:
-        step = Step(job, context, maintenance)
-        with refusals_fail_the_run(), interrupts_pause(context):
-            yield from _detect(step, config)
+        yield from guarded(context, _detect(Step(job, context, maintenance), config))
 
     return detection
 
@@ -84,9 +79,7 @@ def _materialization(job: Job) -> dg.AssetsDefinition:
         config: MaterializationConfig,
         maintenance: dg.ResourceParam[Maintenance],
     ) -> Results:
-        step = Step(job, context, maintenance)
-        with refusals_fail_the_run(), interrupts_pause(context):
-            yield from _materialize(step, config)
+        yield from guarded(context, _materialize(Step(job, context, maintenance), config))
 
     return materialization
 
@@ -107,9 +100,7 @@ def _verification(job: Job) -> dg.AssetsDefinition:
         config: VerificationConfig,
         maintenance: dg.ResourceParam[Maintenance],
     ) -> Results:
-        step = Step(job, context, maintenance)
-        with refusals_fail_the_run(), interrupts_pause(context):
-            yield from _verify(step, config)
+        yield from guarded(context, _verify(Step(job, context, maintenance), config))
 
     return verification
 
@@ -120,14 +111,8 @@ def _detect(step: Step[Job], config: DetectionConfig) -> Results:
     if job.partitions is not None and step.partition is not None:
         job.partitions.check(step.partition, moment)
     scope = Scope(moment, step.partition, settings.options(job))
-    request = Request(
-        operator=step.operator,
-        expected_rows=(config.expected_rows_min, config.expected_rows_max),
-        approval_above=settings.approval_above(job.system),
-        by_person=step.by_person,
-        dagster_run_id=step.context.run.run_id,
-        allowed_triggers=step.allowed_triggers(config.allow_triggers),
-    )
+    expected = config.expected_rows_min, config.expected_rows_max
+    request = step.request(expected, step.allowed_triggers(config.allow_triggers))
     step.says(f"Planning {step.label}")
     with step.maintenance.database(job.system, granule_rows=config.granule_rows) as database:
         run = plan(job, database, scope, request)

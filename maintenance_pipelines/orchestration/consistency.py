@@ -3,8 +3,6 @@
 It changes nothing and needs no job to have run; it is looked at every hour and by hand.
 """
 
-from collections.abc import Iterator
-
 import dagster as dg
 from pydantic import Field
 
@@ -12,7 +10,7 @@ from maintenance_pipelines.engine.consistency import ConsistencyRule, Finding, j
 from maintenance_pipelines.engine.database import Database
 from maintenance_pipelines.engine.job import Scope
 from maintenance_pipelines.engine.months import Month
-from maintenance_pipelines.orchestration.endings import refusals_fail_the_run
+from maintenance_pipelines.orchestration.endings import Results, refusals_fail_the_run
 from maintenance_pipelines.orchestration.moments import as_of
 from maintenance_pipelines.orchestration.resources import Maintenance
 from maintenance_pipelines.orchestration.schedules import status
@@ -20,8 +18,6 @@ from maintenance_pipelines.systems.registry import Checks
 
 HOURLY = "20 * * * *"
 """Between the jobs, which begin at other minutes."""
-
-Results = Iterator[dg.MaterializeResult[None]]
 
 
 class ConsistencyConfig(dg.Config):

@@ -15,6 +15,14 @@ from maintenance_pipelines.engine.refusals import Refusal
 from maintenance_pipelines.orchestration.sentences import refusal_of
 from maintenance_pipelines.orchestration.workers import announce_process
 
+Results = Iterator[dg.MaterializeResult[None]]
+
+
+def guarded(context: dg.AssetExecutionContext, work: Results) -> Results:
+    """An asset's work, its refusals and its interrupts ending the Dagster run as they should."""
+    with refusals_fail_the_run(), interrupts_pause(context):
+        yield from work
+
 
 @contextmanager
 def refusals_fail_the_run() -> Iterator[None]:

@@ -1,18 +1,14 @@
 """The mails of a system's outbox as an asset: what is due is sent, each mail once."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 
 from maintenance_pipelines.engine.refusals import Unreachable
-from maintenance_pipelines.orchestration.endings import refusals_fail_the_run
+from maintenance_pipelines.orchestration.endings import Results, refusals_fail_the_run
 from maintenance_pipelines.orchestration.posting import send
 from maintenance_pipelines.orchestration.resources import Maintenance
 from maintenance_pipelines.orchestration.schedules import status
 
 EVERY_TEN_MINUTES = "*/10 * * * *"
-
-Results = Iterator[dg.MaterializeResult[None]]
 
 
 def mails_asset(system: str) -> dg.AssetsDefinition:

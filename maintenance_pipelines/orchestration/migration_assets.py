@@ -5,13 +5,12 @@ Dagster shows.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import dagster as dg
 
 from maintenance_pipelines.engine.execution import Order
-from maintenance_pipelines.engine.planning import Request
 from maintenance_pipelines.engine.refusals import Guarded
 from maintenance_pipelines.engine.verifying import SCOPE, VERIFIABLE, Check
 from maintenance_pipelines.orchestration import checks, migration_reporting, names, reporting
@@ -22,7 +21,7 @@ from maintenance_pipelines.orchestration.config import (
     NewTablesConfig,
     VerifiedTablesConfig,
 )
-from maintenance_pipelines.orchestration.endings import interrupts_pause, refusals_fail_the_run
+from maintenance_pipelines.orchestration.endings import Results, guarded
 from maintenance_pipelines.orchestration.instances import Opened
 from maintenance_pipelines.orchestration.moments import as_of
 from maintenance_pipelines.orchestration.resources import Maintenance
@@ -31,8 +30,6 @@ from maintenance_pipelines.orchestration.steps import Step
 from maintenance_pipelines.systems.cashback import migration, reports, verification
 from maintenance_pipelines.systems.cashback.declaration import Migration
 from maintenance_pipelines.systems.cashback.detection import Unfit
-
-Results = Iterator[dg.MaterializeResult[None]]
 
 AS_DEFINED = "existing_tables_as_defined"
 EVERY_S = 5.0
@@ -59,9 +56,7 @@ def _detection(job: Migration) -> dg.AssetsDefinition:
         config: MissingTablesConfig,
         maintenance: dg.ResourceParam[Maintenance],
     ) -> Results:
-        step = Step(job, context, maintenance)
-        with refusals_fail_the_run(), interrupts_pause(context):
-            yield from _detect(step, config)
+        yield from guarded(context, _detect(Step(job, context, maintenance), config))
 
     return detection
 
@@ -80,9 +75,7 @@ def _backup(job: Migration) -> dg.AssetsDefinition:
         config: BackupConfig,
         maintenance: dg.ResourceParam[Maintenance],
     ) -> Results:
-        step = Step(job, context, maintenance)
-        with refusals_fail_the_run(), interrupts_pause(context):
-            yield from _back_up(step, config)
+        yield from guarded(context, _back_up(Step(job, context, maintenance), config))
 
     return backup
 
@@ -104,9 +97,7 @@ def _materialization(job: Migration) -> dg.AssetsDefinition:
         config: NewTablesConfig,
         maintenance: dg.ResourceParam[Maintenance],
     ) -> Results:
-        step = Step(job, context, maintenance)
-        with refusals_fail_the_run(), interrupts_pause(context):
-            yield from _materialize(step, config)
+        yield from guarded(context, _materialize(Step(job, context, maintenance), config))
 
     return materialization
 
@@ -127,22 +118,13 @@ def _verification(job: Migration) -> dg.AssetsDefinition:
         config: VerifiedTablesConfig,
         maintenance: dg.ResourceParam[Maintenance],
     ) -> Results:
-        step = Step(job, context, maintenance)
-        with refusals_fail_the_run(), interrupts_pause(context):
-            yield from _verify(step, config)
+        yield from guarded(context, _verify(Step(job, context, maintenance), config))
 
     return verified
 
 
 def _detect(step: Step[Migration], config: MissingTablesConfig) -> Results:
-    settings = step.maintenance.settings()
-    request = Request(
-        operator=step.operator,
-        expected_rows=(config.expected_rows_min, config.expected_rows_max),
-        approval_above=settings.approval_above(step.job.system),
-        by_person=step.by_person,
-        dagster_run_id=step.context.run.run_id,
-    )
+    request = step.request((config.expected_rows_min, config.expected_rows_max))
     moment = as_of(config.as_of, step.maintenance.clock())
     step.says(f"Looking at {step.label}")
     with _instance(step) as opened:

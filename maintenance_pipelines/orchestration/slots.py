@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
+from datetime import UTC, datetime
 
 # Dagster's own, so that a moment here is one at which its scheduler really asks.
 from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_iterator
 
 from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.months import Month
-
-DEADLINES: Mapping[str, timedelta] = MappingProxyType(
-    {"trial_reminder": timedelta(hours=12), "credit_expiry_warning": timedelta(hours=12)}
-)
-"""Jobs that are not made up for later than this: a reminder in the night, hours before the next
-one, helps nobody."""
-RUNNING_MONTH_ONLY = frozenset({"monthly_credits_reset"})
-"""Jobs that cannot be made up for once their month is over."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +66,10 @@ def due(job: Job, after: datetime, until: datetime) -> list[Slot]:
 
 def deadline_passed(slot: Slot, now: datetime) -> bool:
     """Whether a slot is too old to be made up for."""
-    if slot.job.name in RUNNING_MONTH_ONLY:
+    if slot.job.running_month_only:
         return Month.of(slot.at) < Month.of(now)
-    deadline = DEADLINES.get(slot.job.name)
-    return deadline is not None and now - slot.at > deadline
+    within = slot.job.made_up_within
+    return within is not None and now - slot.at > within
 
 
 def schedule_name(job: str) -> str:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from maintenance_pipelines.engine import runs
 from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.planning import Request
 from maintenance_pipelines.engine.refusals import BadInput, Guarded
 from maintenance_pipelines.engine.runs import Run
 from maintenance_pipelines.orchestration import names
@@ -62,6 +63,21 @@ class Step(Generic[Declared]):
     def allowed_triggers(self, named: list[str]) -> frozenset[str]:
         """The app's triggers that may fire: those of the settings and those named here."""
         return self.maintenance.settings().allowed_triggers(self.job.system) | frozenset(named)
+
+    def request(
+        self,
+        expected: tuple[int | None, int | None],
+        allowed_triggers: frozenset[str] = frozenset(),
+    ) -> Request:
+        """How a plan is asked for: by whom, and how many rows are expected."""
+        return Request(
+            operator=self.operator,
+            expected_rows=expected,
+            approval_above=self.maintenance.settings().approval_above(self.job.system),
+            by_person=self.by_person,
+            dagster_run_id=self.context.run.run_id,
+            allowed_triggers=allowed_triggers,
+        )
 
     def says(self, line: str) -> None:
         """Logs a line under the job's name."""

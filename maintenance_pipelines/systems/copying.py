@@ -9,20 +9,34 @@ from typing import Any
 import sqlalchemy as sa
 
 
-def copies(
+def fill(
+    connection: sa.Connection,
     table: sa.Table,
-    columns: list[str],
+    content: list[dict[str, Any]],
     scale: int,
     *,
     distinct: int,
     keys: Container[str] = (),
     names: Container[str] = (),
-) -> sa.Insert:
-    """Inserts `scale - 1` copies of every row, each differing by the number of the copy.
+) -> None:
+    """Inserts a table's rows, and `scale - 1` copies of each that differ by the copy's number.
 
-    Ids keep their first `distinct` characters, which tell the originals apart, and end with the
-    number; `keys` are other unique texts, `names` what people read.
+    Ids of copies keep their first `distinct` characters, which tell the originals apart, and end
+    with the number; `keys` are other unique texts, `names` what people read.
     """
+    connection.execute(table.insert(), content)
+    if scale > 1:
+        connection.execute(_copies(table, list(content[0]), scale, distinct, keys, names))
+
+
+def _copies(
+    table: sa.Table,
+    columns: list[str],
+    scale: int,
+    distinct: int,
+    keys: Container[str],
+    names: Container[str],
+) -> sa.Insert:
     series = sa.func.generate_series(1, scale - 1).table_valued("number", joins_implicitly=True)
     copy = series.render_derived(name="copy").c.number
     suffix = sa.func.lpad(sa.func.to_hex(copy), 8, "0", type_=sa.Text)

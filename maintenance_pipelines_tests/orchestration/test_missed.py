@@ -18,7 +18,6 @@ from maintenance_pipelines.engine.planning import Request, plan
 from maintenance_pipelines.engine.verifying import verify
 from maintenance_pipelines.operations import alert_book
 from maintenance_pipelines.orchestration import missed, watch
-from maintenance_pipelines.orchestration import slots as slots_of
 from maintenance_pipelines.orchestration.launching import instance_of
 from maintenance_pipelines.orchestration.resources import Maintenance
 from maintenance_pipelines.orchestration.schedules import schedule_of
@@ -289,7 +288,7 @@ def test_a_dry_run_does_not_serve_a_schedule(world: World, app: App) -> None:
 def test_a_job_that_is_too_late_is_told_and_not_made_up_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots_of, "RUNNING_MONTH_ONLY", frozenset({JOB}))
+    monkeypatch.setitem(vars(benefit_status_backfill), "running_month_only", True)
     world.look()
     world.now = at("2025-10-02T00:00")
     requests = [*world.look()]

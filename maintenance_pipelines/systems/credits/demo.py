@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.systems.copying import analyze, copies, whole_second
+from maintenance_pipelines.systems.copying import analyze, fill, whole_second
 from maintenance_pipelines.systems.credits.schema import (
     TABLES,
     add_app_keys,
@@ -47,12 +47,9 @@ def build(
     """
     create_unkeyed_app_tables(connection, schema)
     for table, content in _contents(tell(seed, now or whole_second(connection))):
-        connection.execute(table.insert(), content)
-        if scale > 1:
-            more = copies(
-                table, list(content[0]), scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS, names=NAMES
-            )
-            connection.execute(more)
+        fill(
+            connection, table, content, scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS, names=NAMES
+        )
     add_app_keys(connection, schema)
     analyze(connection, schema, TABLES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -215,12 +216,11 @@ IN_ACCOUNT = Part(
     summaries=SUMMARIES,
 )
 
-WITHOUT_ACCOUNT = Part(
+WITHOUT_ACCOUNT = replace(
+    IN_ACCOUNT,
     name="newcomer",
     says="professionals without a balance",
-    key="professional_id",
     due=eligible.without_balance,
-    writes=WRITES,
     # There is no balance row to hold. A new one refers to its user, so the app's first look at a
     # balance and this job wait for each other there.
     locks=(
@@ -228,10 +228,6 @@ WITHOUT_ACCOUNT = Part(
         Lock(pro_profiles, "user_id", "share"),
         Lock(credit_balances, "professional_id", "update"),
     ),
-    recomputed=True,
-    done=frozenset({eligible.ALREADY_RESET}),
-    stays=not_the_last,
-    summaries=SUMMARIES,
 )
 
 monthly_credits_reset = Job(
@@ -245,6 +241,7 @@ monthly_credits_reset = Job(
     ),
     partitions=Months(since="2025-01"),
     schedule="1 0 1 * *",
+    running_month_only=True,
     options=CreditsOptions,
     relies_on=(users, pro_profiles, credit_balances, credit_transactions),
     change=Units((IN_ACCOUNT, WITHOUT_ACCOUNT)),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
+
+from maintenance_pipelines.systems.app_tables import add_keys, create_unkeyed
 
 metadata = sa.MetaData()
 
@@ -166,6 +167,7 @@ credit_transactions = sa.Table(
     ),
 )
 
+ENUMS = (user_role, verification_status, transaction_type, credit_type, purchase_status)
 TABLES = (users, pro_profiles, credit_balances, credit_purchases, credit_transactions)
 
 
@@ -177,20 +179,9 @@ def create_app_tables(connection: sa.Connection, schema: str) -> None:
 
 def create_unkeyed_app_tables(connection: sa.Connection, schema: str) -> None:
     """The tables with primary keys only, which load faster; `add_app_keys` completes them."""
-    connection.execution_options(schema_translate_map={None: schema})
-    for enum in (user_role, verification_status, transaction_type, credit_type, purchase_status):
-        enum.create(connection, checkfirst=True)
-    for table in TABLES:
-        connection.execute(CreateTable(table, include_foreign_key_constraints=[]))
+    create_unkeyed(connection, schema, TABLES, ENUMS)
 
 
 def add_app_keys(connection: sa.Connection, schema: str) -> None:
     """The indexes and foreign keys that `create_unkeyed_app_tables` left out."""
-    connection.execution_options(schema_translate_map={None: schema})
-    for table in TABLES:
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            connection.execute(CreateIndex(index))
-    for table in TABLES:
-        for constraint in table.foreign_key_constraints:
-            # Kept in the table's own DDL too: AddConstraint would otherwise take it out.
-            connection.execute(AddConstraint(constraint, isolate_from_table=False))
+    add_keys(connection, schema, TABLES)

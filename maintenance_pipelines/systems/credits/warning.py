@@ -118,6 +118,8 @@ credit_expiry_warning = Job(
         verified="verified_expiry_warnings",
     ),
     schedule="0 9 * * *",
+    # In the night, hours before the next one, a warning helps nobody.
+    made_up_within=timedelta(hours=12),
     options=CreditsOptions,
     relies_on=(credit_transactions,),
     change=Units(

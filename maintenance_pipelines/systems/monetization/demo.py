@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.systems.copying import analyze, copies, whole_second
+from maintenance_pipelines.systems.copying import analyze, fill, whole_second
 from maintenance_pipelines.systems.monetization.schema import (
     TABLES,
     add_app_keys,
@@ -51,10 +51,7 @@ def build(
         if table is global_config:
             _configure(connection, content)
             continue
-        connection.execute(table.insert(), content)
-        if scale > 1:
-            more = copies(table, list(content[0]), scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS)
-            connection.execute(more)
+        fill(connection, table, content, scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS)
     add_app_keys(connection, schema)
     analyze(connection, schema, TABLES)
 

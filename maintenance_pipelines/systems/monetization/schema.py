@@ -12,7 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
+
+from maintenance_pipelines.systems.app_tables import add_keys, create_unkeyed
 
 metadata = sa.MetaData(
     naming_convention={
@@ -227,9 +228,7 @@ def relied_on(table: sa.Table, *columns: str) -> sa.Table:
     described = sa.Table(table.name, sa.MetaData())
     for name in columns:
         column = table.c[name]
-        # The length of a text does not matter.
-        type_ = sa.Text() if type(column.type) is sa.String else column.type
-        described.append_column(sa.Column(name, type_, primary_key=column.primary_key))
+        described.append_column(sa.Column(name, column.type, primary_key=column.primary_key))
     return described
 
 
@@ -243,20 +242,9 @@ def create_unkeyed_app_tables(connection: sa.Connection, schema: str) -> None:
     """The tables with primary and unique keys only, which load faster; `add_app_keys` adds the
     indexes and foreign keys.
     """
-    connection.execution_options(schema_translate_map={None: schema})
-    for enum in ENUMS:
-        enum.create(connection, checkfirst=True)
-    for table in TABLES:
-        connection.execute(CreateTable(table, include_foreign_key_constraints=[]))
+    create_unkeyed(connection, schema, TABLES, ENUMS)
 
 
 def add_app_keys(connection: sa.Connection, schema: str) -> None:
     """The indexes and foreign keys that `create_unkeyed_app_tables` left out."""
-    connection.execution_options(schema_translate_map={None: schema})
-    for table in TABLES:
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            connection.execute(CreateIndex(index))
-    for table in TABLES:
-        for constraint in table.foreign_key_constraints:
-            # Kept in the table's own DDL too: AddConstraint would otherwise take it out.
-            connection.execute(AddConstraint(constraint, isolate_from_table=False))
+    add_keys(connection, schema, TABLES)

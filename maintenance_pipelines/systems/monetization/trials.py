@@ -102,6 +102,8 @@ trial_reminder = Job(
         verified="verified_trial_reminders",
     ),
     schedule="0 9 * * *",
+    # In the night, hours before the next one, a reminder helps nobody.
+    made_up_within=timedelta(hours=12),
     options=MonetizationOptions,
     relies_on=(relied_on(users, "id", "tier_source", "trial_ends_at"),),
     change=Units(

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maintenance_pipelines.systems.copying import analyze, copies
+from maintenance_pipelines.systems.copying import analyze, fill
 from maintenance_pipelines.systems.referrals.schema import (
     TABLES,
     add_app_keys,
@@ -76,12 +76,9 @@ def build(connection: sa.Connection, schema: str, seed: int = SEED, scale: int =
     """
     create_unkeyed_app_tables(connection, schema)
     for table, content in _contents(tell(seed)):
-        connection.execute(table.insert(), content)
-        if scale > 1:
-            more = copies(
-                table, list(content[0]), scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS, names=NAMES
-            )
-            connection.execute(more)
+        fill(
+            connection, table, content, scale, distinct=DISTINCT, keys=KEYS_BESIDE_IDS, names=NAMES
+        )
     add_app_keys(connection, schema)
     analyze(connection, schema, TABLES)
 

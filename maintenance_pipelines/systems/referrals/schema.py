@@ -12,7 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
+
+from maintenance_pipelines.systems.app_tables import add_keys, create_unkeyed
 
 metadata = sa.MetaData()
 
@@ -182,21 +183,12 @@ def create_unkeyed_app_tables(
     connection: sa.Connection, schema: str, with_refunds: bool = True
 ) -> None:
     """The tables with primary keys only, which load faster; `add_app_keys` completes them."""
-    connection.execution_options(schema_translate_map={None: schema})
-    for table in _tables(with_refunds):
-        connection.execute(CreateTable(table, include_foreign_key_constraints=[]))
+    create_unkeyed(connection, schema, _tables(with_refunds))
 
 
 def add_app_keys(connection: sa.Connection, schema: str, with_refunds: bool = True) -> None:
     """The indexes and foreign keys that `create_unkeyed_app_tables` left out."""
-    connection.execution_options(schema_translate_map={None: schema})
-    for table in _tables(with_refunds):
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            connection.execute(CreateIndex(index))
-    for table in _tables(with_refunds):
-        for constraint in table.foreign_key_constraints:
-            # Kept in the table's own DDL too: AddConstraint would otherwise take it out.
-            connection.execute(AddConstraint(constraint, isolate_from_table=False))
+    add_keys(connection, schema, _tables(with_refunds))
 
 
 def _tables(with_refunds: bool) -> tuple[sa.Table, ...]:
