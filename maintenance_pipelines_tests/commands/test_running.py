@@ -253,7 +253,9 @@ def test_of_two_runs_at_once_one_applies_and_nothing_is_doubled(
     assert all("appl" in each.json["error"] or "stale" in each.json["error"] for each in refused)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_interrupted_run_is_paused_and_resume_finishes_it(
     settings: dict[str, str], app: App, terminal: Terminal, number: signal.Signals
 ) -> None:
