@@ -30,8 +30,8 @@ class NoOptions(BaseModel):
 class Scope:
     """What one plan is about: the same scope on the same data gives the same plan.
 
-    `as_of` is the job's *now* (aware, UTC, whole milliseconds); `partition` is None for a job
-    without partitions; `options` are the system's settings that shape the plan.
+    `as_of` is the job's *now* (aware, UTC); `partition` is None for a job without partitions;
+    `options` are the system's settings that shape the plan.
     """
 
     as_of: datetime
@@ -46,9 +46,16 @@ class Scope:
         return Month.parse(self.partition)
 
     @property
+    def stamp(self) -> datetime:
+        """`as_of` as rows are marked with it, in whole milliseconds: some applications' columns
+        keep no finer moment, which would not be found again.
+        """
+        return self.as_of.replace(microsecond=self.as_of.microsecond // 1000 * 1000)
+
+    @property
     def naive_as_of(self) -> datetime:
-        """`as_of` as applications store it in a `timestamp` without zone: UTC, no zone."""
-        return self.as_of.replace(tzinfo=None)
+        """The `stamp` as applications store it in a `timestamp` without zone: UTC, no zone."""
+        return self.stamp.replace(tzinfo=None)
 
 
 Candidates = Callable[[Scope, FromClause | None], Select[Any]]

@@ -1,4 +1,4 @@
-"""The job's *now*: a moment in UTC, in whole milliseconds, never in the future."""
+"""The job's *now*: a moment in UTC, never in the future."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ def utc_now() -> datetime:
 def as_of(text: str | None, now: datetime) -> datetime:
     """The moment that an ISO 8601 text names, UTC unless it says otherwise; `now` without one.
 
-    Milliseconds are what the apps' `timestamp(3)` columns keep: a finer moment would not be
-    found again. Refuses what is malformed or lies after `now`.
+    Refuses what is malformed or lies after `now`.
     """
     if text is None:
-        return _whole_milliseconds(now)
+        return now
     try:
         moment = datetime.fromisoformat(text.strip())
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -29,8 +28,4 @@ def as_of(text: str | None, now: datetime) -> datetime:
         ) from None
     if moment > now:
         raise BadInput(f"{text} is in the future; now it is {now:%Y-%m-%dT%H:%M:%SZ}.")
-    return _whole_milliseconds(moment)
-
-
-def _whole_milliseconds(moment: datetime) -> datetime:
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return moment

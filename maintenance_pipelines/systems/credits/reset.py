@@ -41,7 +41,7 @@ def new_balances(work: Work) -> sa.Select[Any]:
         _number(0).label("new_paid_credits"),
         _number(FREE).label("new_lifetime_earned"),
         _number(0).label("new_lifetime_spent"),
-        _as_of(work).label("new_last_reset_date"),
+        _stamp(work).label("new_last_reset_date"),
     ).where(unit.balance_id.is_(None))
 
 
@@ -59,7 +59,7 @@ def balances(work: Work) -> sa.Select[Any]:
         unit.lifetime_earned.label("old_lifetime_earned"),
         earned.label("new_lifetime_earned"),
         unit.last_reset_date.label("old_last_reset_date"),
-        _as_of(work).label("new_last_reset_date"),
+        _stamp(work).label("new_last_reset_date"),
     ).where(unit.balance_id.is_not(None))
 
 
@@ -181,8 +181,8 @@ def _number(value: int) -> sa.ColumnElement[int]:
     return sa.cast(sa.literal(value), sa.Integer)
 
 
-def _as_of(work: Work) -> sa.ColumnElement[Any]:
-    return sa.literal(work.scope.as_of, sa.TIMESTAMP(timezone=True))
+def _stamp(work: Work) -> sa.ColumnElement[Any]:
+    return sa.literal(work.scope.stamp, sa.TIMESTAMP(timezone=True))
 
 
 WRITES = (

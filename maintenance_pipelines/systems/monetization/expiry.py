@@ -75,7 +75,7 @@ def downgraded(work: Work) -> sa.Select[Any]:
         unit.tier_expires_at.label("old_tier_expires_at"),
         sa.cast(sa.null(), MOMENT).label("new_tier_expires_at"),
         unit.updated_at.label("old_updated_at"),
-        instant(work.scope.as_of).label("new_updated_at"),
+        instant(work.scope.stamp).label("new_updated_at"),
     )
 
 

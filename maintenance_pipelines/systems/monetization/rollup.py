@@ -79,7 +79,7 @@ def first_rows(work: Work) -> sa.Select[Any]:
         uuid_of(work, "stats").label("new_id"),
         unit.user_id.label("new_user_id"),
         *(unit[name] for name in NEW),
-        instant(work.scope.as_of).label("new_updated_at"),
+        instant(work.scope.stamp).label("new_updated_at"),
     ).where(unit.stats_id.is_(None))
 
 
@@ -92,7 +92,7 @@ def changed_rows(work: Work) -> sa.Select[Any]:
         *(unit[f"old_{name}"] for name in COUNTS),
         *(unit[name] for name in NEW),
         unit.old_updated_at,
-        instant(work.scope.as_of).label("new_updated_at"),
+        instant(work.scope.stamp).label("new_updated_at"),
     ).where(unit.stats_id.is_not(None))
 
 

@@ -6,6 +6,7 @@ import threading
 from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from maintenance_pipelines.engine import ledger
 from maintenance_pipelines.engine.database import Database
@@ -46,6 +47,18 @@ def test_a_tier_is_in_force_up_to_and_at_the_very_instant_of_its_expiry(
     for zone in ("UTC", "America/New_York", "Asia/Kathmandu"):
         with people.session(app, zone) as connection:
             assert len(connection.execute(expired(people.scope_of(), None)).all()) == is_due
+
+
+@pytest.mark.parametrize("kept", ["timestamptz", "timestamptz(3)"])
+def test_now_is_known_to_the_microsecond_whatever_the_columns_keep(
+    app: Database, kept: str
+) -> None:
+    people.write(app, sa.text(f"ALTER TABLE users ALTER updated_at TYPE {kept}"))
+    due, still = people.paying(app, NOW), people.paying(app, NOW + MICROSECOND)
+    verification = working.carry_out(tier_expiration, app, people.scope_of(NOW + MICROSECOND))
+    assert (verification.run.state, working.counts(verification.run)) == ("verified", (1, 0, 0, 0))
+    assert tier(app, due) == FREE
+    assert tier(app, still) != FREE
 
 
 def test_a_free_tier_with_an_expiry_is_left_as_it_is_and_warned_of(app: Database) -> None:
