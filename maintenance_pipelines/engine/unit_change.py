@@ -140,11 +140,12 @@ class PartChange:
 
     def _now(self, span: Span) -> sa.CTE:
         """The span's units beside what their facts are now."""
-        plan, key = self.plan, self.part.key
+        key, position = self.part.key, self.plan.c.position
         # With the facts a job can look again at just what may have changed, where that is clear.
-        known = (plan.c[name] for name in self.facts)
-        among = sa.select(*known).where(span.covers(plan.c.position)).subquery("among")
+        known = (self.plan.c[name] for name in self.facts)
+        among = sa.select(*known).where(span.covers(position)).subquery("among")
         now = self.part.due(self.scope, among).cte("_now")
+        plan = sa.select(self.plan).where(span.covers(position)).subquery("planned")
         differences = [
             comparable(now.c[name]).is_distinct_from(comparable(plan.c[name]))
             for name in self.facts
@@ -160,8 +161,9 @@ class PartChange:
                 *(now.c[name] for name in self.facts),
                 *places,
             )
-            .select_from(plan.outerjoin(now, now.c[key] == plan.c[key]))
-            .where(span.covers(plan.c.position))
+            # Full, although each unit now is one of the plan: the statistics may expect none of
+            # them, and a left join would then be a loop within a loop.
+            .select_from(plan.outerjoin(now, now.c[key] == plan.c[key], full=True))
             .cte("_seen")
         )
 

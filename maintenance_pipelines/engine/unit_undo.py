@@ -53,22 +53,19 @@ class PartUndo:
         """
         key = self.undone.part.key
         applied = self.undone.applied().subquery("applied")
-        blocked = self._blocked(applied).subquery("blocked")
-        judged = (
-            sa.select(applied.c.position.label("undoes"), applied.c[key], blocked.c.reason)
-            .select_from(applied.outerjoin(blocked, blocked.c.position == applied.c.position))
-            .subquery("judged")
-        )
-        free = judged.c.reason.is_(None)
-        number = sa.func.row_number().over(partition_by=free, order_by=judged.c.undoes)
+        judged = self._judged(applied).subquery("judged")
+        free = judged.c.stays.is_(None)
+        number = sa.func.row_number().over(partition_by=free, order_by=judged.c.position)
         rows = sa.select(
             sa.case((free, number + after), else_=-number),
-            judged.c.reason,
-            judged.c.undoes,
+            judged.c.stays,
+            judged.c.position,
             judged.c[key],
         )
         plans.create_facts(
-            connection, str(self.plan.name), sa.select(judged.c.undoes, judged.c[key])
+            connection,
+            str(self.plan.name),
+            sa.select(judged.c.position.label("undoes"), judged.c[key]),
         )
         names = ["position", "reason", "undoes", key]
         connection.execute(self.plan.insert().from_select(names, rows))
@@ -94,13 +91,12 @@ class PartUndo:
         )
         applied = self.undone.applied().subquery("applied")
         found = (
-            sa.select(applied)
+            sa.select(applied, asked.c.asked)
             .select_from(applied.join(asked, asked.c.undoes == applied.c.position))
             .cte("_found")
         )
-        blocked = self._blocked(found).cte("_blocked")
-        stays = sa.exists().where(blocked.c.position == found.c.position)
-        units = sa.select(found).where(~stays).cte("_units")
+        judged = self._judged(found).cte("_judged")
+        units = sa.select(judged).where(judged.c.stays.is_(None)).cte("_units")
         work = self.undone.work(units)
         effects = [
             write.backward(work, f"{i}", self.shapes[write.table.name])
@@ -108,9 +104,9 @@ class PartUndo:
         ]
         left = sa.select(
             sa.literal(self.run_id),
-            asked.c.asked,
-            sa.case((blocked.c.reason == GONE, "skipped"), else_="conflict"),
-        ).select_from(asked.join(blocked, blocked.c.position == asked.c.undoes))
+            judged.c.asked,
+            sa.case((judged.c.stays == GONE, "skipped"), else_="conflict"),
+        ).where(judged.c.stays.is_not(None))
         names = ["run_id", "position", "outcome"]
         recorded = ledger.exception.insert().from_select(names, left).cte("_recorded")
         return perform(connection, units, effects, [recorded])
@@ -121,6 +117,13 @@ class PartUndo:
         applied = self.undone.applied().subquery("applied")
         units = sa.select(applied).join(done, done.c.undoes == applied.c.position)
         return self.undone.work(units.subquery("units"))
+
+    def _judged(self, units: sa.FromClause) -> sa.Select[Any]:
+        """The units and, as `stays`, why one cannot be taken back."""
+        blocked = self._blocked(units).subquery("blocked")
+        # Full, for the reason that the change's own look has.
+        both = units.outerjoin(blocked, blocked.c.position == units.c.position, full=True)
+        return sa.select(units, blocked.c.reason.label("stays")).select_from(both)
 
     def _blocked(self, units: sa.FromClause) -> sa.Select[Any]:
         """By position, why a unit cannot be taken back; the others are absent."""

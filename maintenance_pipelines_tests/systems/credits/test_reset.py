@@ -82,7 +82,7 @@ def test_the_balance_row_says_when_and_how_much_was_earned(app: Database, app_ur
     who, richer = professional(app_url, spent=70), professional(app_url)
     with service(app_url, LAST_MONTH) as shop:
         shop.bonus(richer, 20)
-    moment = now(app)
+    moment = now(app).replace(microsecond=0)
     reset(app, moment)
     columns = "lifetime_earned, lifetime_spent, last_reset_date"
     asked = f"SELECT {columns} FROM credit_balances WHERE professional_id = '{{}}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -239,3 +240,38 @@ def test_asked_with_the_counts_of_a_plan_it_looks_at_the_rows_to_be_written_only
     assert {row.user_id for row in found} == set(there) - {there[2]}
     assert {row.new_total_shots for row in found} == {5}
     assert [row.old_total_shots for row in found if row.user_id == there[1]] == [9]
+
+
+def test_no_batch_holds_every_row_against_every_other_whatever_the_statistics_say(
+    app: Database,
+) -> None:
+    people.write(app, "INSERT INTO users (email, authentik_sub) VALUES ('a@example.com', 'a')")
+    working.carry_out(job, app)
+    # By now each user is known to have a row, so that the planner expects no first one.
+    people.write(
+        app,
+        "INSERT INTO users (email, authentik_sub)"
+        " SELECT n || '@example.com', n::text FROM generate_series(1, 5000) AS n",
+    )
+    run = working.plan(job, app)
+    people.write(app, "ANALYZE")
+    loops: list[dict[str, Any]] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, values: Any, *rest: Any) -> None:
+        if "_seen AS" in statement:
+            cursor.execute("EXPLAIN (FORMAT JSON) " + statement, values)
+            loops.extend(loops_of_many(cursor.fetchone()[0][0]["Plan"]))
+
+    sa.event.listen(app.engine, "before_cursor_execute", explain)
+    assert working.finish(job, app, run).run.state == "verified"
+    assert loops == []
+
+
+def loops_of_many(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Nested loops of which neither side is found by an index."""
+    parts = plan.get("Plans", [])
+    inner = next((part for part in parts if part.get("Parent Relationship") == "Inner"), None)
+    if plan["Node Type"] == "Nested Loop" and inner and "Index" not in inner["Node Type"]:
+        yield plan
+    for part in parts:
+        yield from loops_of_many(part)
