@@ -34,7 +34,9 @@ def targets(job: Job, undo: bool = False) -> tuple[Target, ...]:
     if isinstance(job.change, Insert):
         return (Target(job.change.into, "DELETE" if undo else "INSERT"),)
     found = [t for part in job.change.parts for t in _of_part(job, part, undo)]
-    return tuple(target for target in found if target.table.schema != ledger.SCHEMA)
+    updated = {t.table for t in found if t.right == "UPDATE" and not t.only_locked}
+    theirs = [target for target in found if target.table.schema != ledger.SCHEMA]
+    return tuple(t for t in theirs if not (t.only_locked and t.table in updated))
 
 
 def _of_part(job: Job, part: Part, undo: bool) -> Iterator[Target]:
@@ -43,9 +45,8 @@ def _of_part(job: Job, part: Part, undo: bool) -> Iterator[Target]:
         right = write.undo_right if undo else write.right
         columns = tuple(write.columns(work))
         yield Target(write.table, right, None if right == "DELETE" else columns or None)
-    written = {write.table for write in part.writes if write.right == "UPDATE"}
     for lock in part.locks:
-        if lock.table not in written:
+        if lock.by is None or not undo:
             yield Target(lock.table, "UPDATE", (lock.column,), only_locked=True)
 
 

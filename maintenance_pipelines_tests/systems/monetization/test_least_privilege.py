@@ -50,6 +50,13 @@ def test_a_job_and_its_rollback_need_no_more_than_grants_says_and_leave_no_trace
     assert [contents(app_database, table) for table in TABLES] == before
 
 
+def test_a_table_that_is_updated_needs_no_further_right_to_be_locked() -> None:
+    asked = grants(promo_cleanup, "public", "clerk").splitlines()
+    assert [line for line in asked if "UPDATE" in line and "promo_codes" in line] == [
+        'GRANT UPDATE ("is_active") ON "public"."promo_codes" TO "clerk";'
+    ]
+
+
 def contents(database: Database, table: sa.Table) -> list[tuple[object, ...]]:
     """Every row of a table, whole."""
     with database.transaction() as connection:
