@@ -20,7 +20,7 @@ import tenacity
 from maintenance_pipelines.engine import granules, ledger, runs
 from maintenance_pipelines.engine.changes import Busy, Change
 from maintenance_pipelines.engine.crew import Crew
-from maintenance_pipelines.engine.database import Database, Limits
+from maintenance_pipelines.engine.database import BY_KEY, Database, Limits
 from maintenance_pipelines.engine.faults import GIVE_WAY, Fault, Raced, describe, judge, sqlstate
 from maintenance_pipelines.engine.plans import Span
 from maintenance_pipelines.engine.proof import Reading, demand_exactly
@@ -171,6 +171,7 @@ class Batches:
         runs.fence(connection, self.run.id, self.owner)
         if not granules.claim(connection, self.run.id, span):
             return  # An earlier attempt was committed although its connection broke.
+        connection.execute(BY_KEY)
         before = Reading.take(connection)
         written = self.change.write(connection, span)
         # What is deferred to the commit would otherwise be done, or refused, after the proof.
@@ -218,7 +219,7 @@ class Batches:
     def _transact(self, work: Callable[[sa.Connection], Result]) -> Result:
         """One transaction, tried again while locks or the connection cannot be had."""
         for attempt in attempts(self.database, self._patient):
-            with attempt, self.database.batch() as connection, self.crew.at(connection):
+            with attempt, self.database.transaction() as connection, self.crew.at(connection):
                 return work(connection)
         raise AssertionError("the last attempt raises")
 

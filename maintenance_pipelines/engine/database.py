@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -104,13 +105,6 @@ class Database:
             connection.execute(WORK_MEMORY, {"work_mem": self.limits.work_mem})
             yield connection
 
-    @contextmanager
-    def batch(self) -> Iterator[sa.Connection]:
-        """A transaction for statements that go to some rows of large tables by their keys."""
-        with self.transaction() as connection:
-            connection.execute(BY_KEY)
-            yield connection
-
     def dispose(self) -> None:
         """Closes the idle connections."""
         self.engine.dispose()
@@ -149,6 +143,12 @@ BY_KEY = sa.text(
                current_setting('random_page_cost')::float8)::text, true)
     """
 )
+
+
+def count(connection: sa.Connection, rows: sa.Select[Any]) -> int:
+    """How many rows a statement finds."""
+    counted = sa.select(sa.func.count()).select_from(rows.subquery("counted"))
+    return connection.execute(counted).scalar_one()
 
 
 def parse_url(url: str, variable: str) -> tuple[sa.URL, str]:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from maintenance_pipelines.engine import ledger, plans
 from maintenance_pipelines.engine.catalog import TableShape, read_references
 from maintenance_pipelines.engine.changes import Written
-from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.database import Database, count
 from maintenance_pipelines.engine.job import REASON, Insert, Job, Rule, Scope, Summary
 from maintenance_pipelines.engine.plans import Piece, Span
 from maintenance_pipelines.engine.proof import Counts
@@ -154,8 +154,7 @@ class Insertion:
     def due_now(self, connection: sa.Connection) -> int:
         """Runs detection again and counts the rows that are due."""
         due = self.change.candidates(self.scope, None).subquery("due")
-        statement = sa.select(sa.func.count()).select_from(due).where(due.c[REASON].is_(None))
-        return connection.execute(statement).scalar_one()
+        return count(connection, sa.select(due).where(due.c[REASON].is_(None)))
 
     def failed_and_due(self, connection: sa.Connection) -> int:
         """Counts the rows that failed and are still due."""
@@ -167,13 +166,11 @@ class Insertion:
             .subquery("failed")
         )
         due = self.change.candidates(self.scope, failed).subquery("due")
-        statement = sa.select(sa.func.count()).select_from(due).where(due.c[REASON].is_(None))
-        return connection.execute(statement).scalar_one()
+        return count(connection, sa.select(due).where(due.c[REASON].is_(None)))
 
     def counted(self, connection: sa.Connection) -> Counts:
         """One row inserted for each that was applied."""
-        applied = sa.select(sa.func.count()).select_from(self.applied())
-        return connection.execute(applied).scalar_one(), 0, 0
+        return count(connection, ledger.applied_rows(self.run_id, self.plan)), 0, 0
 
     def rules(self) -> Iterator[tuple[Rule, sa.FromClause]]:
         """The job's rules, all of them about the applied rows."""

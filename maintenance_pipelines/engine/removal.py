@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from maintenance_pipelines.engine import ledger, plans
 from maintenance_pipelines.engine.catalog import Reference
 from maintenance_pipelines.engine.changes import Written
+from maintenance_pipelines.engine.database import count
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.plans import Piece, Span
 from maintenance_pipelines.engine.proof import Counts, ProofFailed, Reading, spell
@@ -121,17 +122,15 @@ class Removal:
         )
         names = ["run_id", "position", "outcome"]
         recorded = ledger.exception.insert().from_select(names, stayed).cte("recorded")
-        count = sa.select(sa.func.count()).select_from(removed).add_cte(recorded)
+        counted = sa.select(sa.func.count()).select_from(removed).add_cte(recorded)
         earlier = Reading.take(connection)
-        written = connection.execute(count).scalar_one()
+        written = connection.execute(counted).scalar_one()
         self._demand_dependents_spared(connection, earlier)
         return Written(written, {self.target.name: (0, 0, written)})
 
     def counted(self, connection: sa.Connection) -> Counts:
         """One row deleted for each that was removed."""
-        removed = ledger.applied_rows(self.run_id, self.plan).subquery("removed")
-        count = sa.select(sa.func.count()).select_from(removed)
-        return 0, 0, connection.execute(count).scalar_one()
+        return 0, 0, count(connection, ledger.applied_rows(self.run_id, self.plan))
 
     def not_undone(self, connection: sa.Connection) -> int:
         """Counts rows that were removed and are in the table all the same."""

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from maintenance_pipelines.engine import ledger, runs
 from maintenance_pipelines.engine.changes import Forward, Undo
-from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.database import Database, count
 from maintenance_pipelines.engine.guards import spell_bounds
 from maintenance_pipelines.engine.job import Job
 from maintenance_pipelines.engine.kinds import change_of
@@ -146,8 +146,7 @@ def _summaries(job: Job, database: Database, run: Run) -> Iterable[str]:
 def _samples(job: Job, database: Database, run: Run) -> Iterable[str]:
     with database.transaction() as connection:
         for what, planned in change_of(job, run).samples():
-            count = sa.select(sa.func.count()).select_from(planned.order_by(None).subquery())
-            total = connection.execute(count).scalar_one()
+            total = count(connection, planned.order_by(None))
             found = connection.execute(planned.limit(SAMPLE))
             columns, rows = list(found.keys()), found.all()
             title = f"The first {len(rows)} of {total:,} {what}, as they would be written"

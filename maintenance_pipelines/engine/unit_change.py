@@ -12,12 +12,11 @@ import sqlalchemy as sa
 from maintenance_pipelines.engine import ledger, plans
 from maintenance_pipelines.engine.catalog import TableShape, read_shapes
 from maintenance_pipelines.engine.changes import Busy, Written
-from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.database import Database, count
 from maintenance_pipelines.engine.job import PLACE, REASON, Job, Rule, Scope, Summary
 from maintenance_pipelines.engine.plans import Piece, Plan, Span
 from maintenance_pipelines.engine.proof import Counts
 from maintenance_pipelines.engine.unit_statements import (
-    count,
     fill_in_turn,
     holds,
     keys_at,
@@ -151,15 +150,12 @@ class PartChange:
             for name in self.facts
         ]
         found = now.c[key].is_not(None)
-        places = [now.c[PLACE]] if PLACE in now.c else []
         return (
             sa.select(
                 plan.c.position,
                 (found & now.c[REASON].is_(None)).label("is_due"),
                 sa.or_(sa.false(), *differences).label("altered"),
-                now.c[REASON],
-                *(now.c[name] for name in self.facts),
-                *places,
+                *now.c,
             )
             # Full, although each unit now is one of the plan: the statistics may expect none of
             # them, and a left join would then be a loop within a loop.

@@ -41,12 +41,6 @@ def keys_at(plan: Plan, key: str, positions: Sequence[int]) -> sa.Select[Any]:
     return sa.select(position, plan.c[key]).where(position.in_(positions)).order_by(position)
 
 
-def count(connection: sa.Connection, rows: sa.Select[Any]) -> int:
-    """How many rows a statement finds."""
-    counted = sa.select(sa.func.count()).select_from(rows.subquery("counted"))
-    return connection.execute(counted).scalar_one()
-
-
 def lock(
     connection: sa.Connection, locks: Iterable[Lock], plan: Plan, key: str, span: Span
 ) -> None:

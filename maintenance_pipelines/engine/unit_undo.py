@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from maintenance_pipelines.engine import ledger, plans
 from maintenance_pipelines.engine.catalog import TableShape
 from maintenance_pipelines.engine.changes import Written
+from maintenance_pipelines.engine.database import count
 from maintenance_pipelines.engine.job import Job, Scope
 from maintenance_pipelines.engine.plans import Piece, Plan, Span
 from maintenance_pipelines.engine.proof import Counts
 from maintenance_pipelines.engine.unit_statements import (
-    count,
     fill_in_turn,
     holds,
     keys_at,

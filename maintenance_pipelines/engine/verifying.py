@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from maintenance_pipelines.engine import ledger, runs
 from maintenance_pipelines.engine.batches import attempts
 from maintenance_pipelines.engine.changes import Forward
-from maintenance_pipelines.engine.database import Database
+from maintenance_pipelines.engine.database import Database, count
 from maintenance_pipelines.engine.faults import Fault, describe, judge
 from maintenance_pipelines.engine.insertion import Comparison, Insertion
 from maintenance_pipelines.engine.job import Insert, Job, Rule
@@ -202,9 +202,9 @@ def _untouched(connection: sa.Connection, change: Forward, run: Run) -> Check:
 
 
 def _touched(connection: sa.Connection, change: UnitChange) -> Check:
-    count = change.touched(connection)
-    says = f"{count} applied units have been changed since"
-    return Check("touched_since", count == 0, says, count, warning=True)
+    touched = change.touched(connection)
+    says = f"{touched} applied units have been changed since"
+    return Check("touched_since", touched == 0, says, touched, warning=True)
 
 
 def _rows_there(database: Database, change: Insertion, run: Run) -> Iterator[Check]:
@@ -259,13 +259,13 @@ def _nothing_left(database: Database, change: Forward, run: Run) -> Iterator[Che
 def _rule(database: Database, change: Forward, rule: Rule, applied: sa.FromClause) -> Check:
     def offenders(connection: sa.Connection) -> Check:
         found = rule.offenders(change.scope, applied).subquery("offenders")
-        count = connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
-        first = connection.scalars(sa.select(found).limit(SAMPLE)).all() if count else []
+        total = count(connection, sa.select(found))
+        first = connection.scalars(sa.select(found).limit(SAMPLE)).all() if total else []
         return Check(
             rule.name,
-            count == 0,
-            f"{rule.says}: {count} offenders",
-            count,
+            total == 0,
+            f"{rule.says}: {total} offenders",
+            total,
             tuple(str(offender) for offender in first),
             rule.severity == "warning",
         )

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, TIMESTAMP
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
+from sqlalchemy.schema import AddConstraint, CreateIndex
+
+from maintenance_pipelines.systems.app_tables import create_unkeyed
 
 metadata = sa.MetaData()
 
@@ -136,11 +138,7 @@ def create_unkeyed_app_tables(
     connection: sa.Connection, schema: str, with_later_columns: bool = False
 ) -> None:
     """The tables with primary keys only, which load faster; `add_app_keys` completes them."""
-    connection.execution_options(schema_translate_map={None: schema})
-    for enum in (frequency, alignment):
-        enum.create(connection, checkfirst=True)
-    for table in TABLES:
-        connection.execute(CreateTable(table, include_foreign_key_constraints=[]))
+    create_unkeyed(connection, schema, TABLES, (frequency, alignment))
     if not with_later_columns:
         _back_to_august_2025(connection, schema)
 
